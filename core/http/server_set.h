@@ -1,0 +1,68 @@
+// What: the server connections of one loop and one service: makes, counts, drains and force-closes them.
+// Threads: its loop's thread.
+// Ownership: owns its connections; borrows loop, service and budget, which outlive it. Destroy it before the
+//   loop, from the loop's thread or after the loop has ended.
+// Errors: a connection that can't be set up is closed and counted as refused.
+#pragma once
+
+#include <cstdint>
+#include <ctime>
+#include <functional>
+#include <string_view>
+
+#include "http/buffer.h"
+#include "http/event_loop.h"
+#include "http/listener.h"
+#include "http/server_connection.h"
+#include "http/server_service.h"
+
+namespace tidegate::http {
+
+class ConnectionSet final : public AcceptHandler {
+ public:
+  ConnectionSet(EventLoop& loop, Service& service, BodyBudget& budget, ServerLimits limits = {});
+  ~ConnectionSet();
+  ConnectionSet(const ConnectionSet&) = delete;
+  ConnectionSet& operator=(const ConnectionSet&) = delete;
+
+  void on_accept(UniqueFd fd, const PeerAddress& peer) noexcept override;
+
+  // Idle connections close now, busy ones behind their response, which says so if its head is still to come.
+  // New connections are served one request. The callback comes when the last one has gone (at once if none
+  // is open); it may destroy the set only through the loop (post or defer_delete).
+  void drain(std::function<void()> drained = {});
+  bool draining() const noexcept { return draining_; }
+
+  // Closes all. `last_words` is called for each connection with an open exchange and may finish() or abort()
+  // it; what is not finished then is told on_client_gone() and reset.
+  void force_close(const std::function<void(ServerConnection&, Responder&)>& last_words = {});
+
+  std::size_t connections() const noexcept { return connections_; }
+  std::size_t busy() const noexcept { return busy_; }  // with an open exchange
+  std::uint64_t accepted() const noexcept { return accepted_; }
+
+  const ServerLimits& limits() const noexcept { return limits_; }
+  void set_limits(const ServerLimits& limits) noexcept { limits_ = limits; }
+  EventLoop& loop() noexcept { return loop_; }
+  Service& service() noexcept { return service_; }
+  BodyBudget& budget() noexcept { return budget_; }
+  std::string_view date_line() noexcept;  // "Date: ...\r\n", made once a second
+
+ private:
+  friend class ServerConnection;
+  void gone(ServerConnection& connection) noexcept;  // unlinks it and destroys it at the end of the batch
+
+  EventLoop& loop_;
+  Service& service_;
+  BodyBudget& budget_;
+  ServerLimits limits_;
+  ServerConnection* first_ = nullptr;
+  std::size_t connections_ = 0, busy_ = 0;
+  std::uint64_t accepted_ = 0;
+  bool draining_ = false;
+  std::function<void()> drained_;
+  std::time_t date_at_ = 0;
+  char date_[40] = {};
+};
+
+}  // namespace tidegate::http
