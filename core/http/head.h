@@ -96,13 +96,17 @@ class HeadParser {
   explicit HeadParser(HeadLimits limits) noexcept : limits_(limits) {}
 
   ParseResult parse(std::span<const char> data, Head& out);
-  void reset() noexcept { seen_ = 0; }
+  void reset() noexcept {
+    seen_ = 0;
+    first_line_checked_ = false;
+  }
   // True while bytes of a head have come, but not all: what a close or a time limit then means differs.
   bool in_head() const noexcept { return seen_ != 0; }
 
  private:
   HeadLimits limits_{};
   std::size_t seen_ = 0;  // bytes in which no end of head stands
+  bool first_line_checked_ = false;
 };
 
 extern template class HeadParser<RequestHead>;
