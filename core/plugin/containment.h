@@ -1,0 +1,112 @@
+// What: what keeps one plugin instance's mistakes from the gateway: marks for the watchdog, exceptions
+// caught,
+//   calls serialised unless the instance is concurrent, slips counted and logged once a window, quarantine.
+// Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish nothing).
+// Ownership: shared; the process's table holds weak references, so that the watchdog can come from an id.
+// Errors: nothing throws. A caught exception is TG_E_INTERNAL and a slip.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include <tidegate/abi.h>
+
+#include "plugin/environment.h"
+#include "plugin/thread_cell.h"
+
+namespace tidegate::plugin {
+
+enum class Slip : std::uint8_t {
+  status,
+  exception,
+  verdict,
+  leg_count,
+  leg,
+  slot,
+  relay,
+  capture,
+  edit,
+  ticket,
+  build,
+  over_budget,
+  last_
+};
+constexpr std::size_t slip_kinds = static_cast<std::size_t>(Slip::last_);
+const char* slip_name(Slip) noexcept;
+
+// Why an instance is out of service; the first reason stays until a reload makes a new instance.
+enum class Quarantine : std::uint8_t { none, slips, budget, stall };
+const char* quarantine_name(Quarantine) noexcept;
+
+struct ContainmentLimits {
+  std::uint32_t consecutive_slips = 16;
+  std::uint64_t budget_ns = 1'000'000;            // of one [request] call; one call in sample_period is timed
+  std::uint32_t over_budget = 16, sampled = 256;  // this many of so many timed calls: quarantine
+  std::uint64_t log_window_ns = 10'000'000'000;
+};
+constexpr std::uint32_t sample_period = 17;  // odd, so that a parent and its one child are both timed
+
+class Containment {
+ public:
+  struct Names {
+    std::string plugin, component, instance;
+  };
+  static std::shared_ptr<Containment> create(HostEnvironment&, Names, bool concurrent, ContainmentLimits);
+  static std::shared_ptr<Containment> find(std::uint32_t id);  // null: gone
+  ~Containment();
+
+  const Names& names() const noexcept { return names_; }
+  std::uint32_t id() const noexcept { return id_; }
+  Quarantine quarantine() const noexcept { return quarantine_.load(std::memory_order_relaxed); }
+  bool quarantined() const noexcept { return quarantine() != Quarantine::none; }
+  void enter_quarantine(Quarantine why, std::string_view detail) noexcept;
+
+  // Calls fn() (which yields a tg_status) as a [request] call. TG_E_UNAVAILABLE: quarantined while waiting.
+  template <class Fn>
+  tg_status request_call(Function, Fn&& fn) noexcept;
+  // Calls fn() as a [control] call.
+  template <class Fn>
+  tg_status control_call(Function, Fn&& fn) noexcept;
+
+  void slip(Slip, Function, std::string_view detail) noexcept;
+  void went_well() noexcept {
+    if (consecutive_.load(std::memory_order_relaxed) != 0) consecutive_.store(0, std::memory_order_relaxed);
+  }
+
+  std::uint64_t slips(Slip kind) const noexcept {
+    return slips_[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
+  }
+  std::uint64_t all_slips() const noexcept;
+  std::uint64_t serial_waits() const noexcept { return serial_waits_.load(std::memory_order_relaxed); }
+  std::uint64_t serial_wait_ns() const noexcept { return serial_wait_ns_.load(std::memory_order_relaxed); }
+
+ private:
+  Containment(HostEnvironment&, Names, bool concurrent, ContainmentLimits);
+  bool lock() noexcept;  // false: quarantined meanwhile, not locked
+  bool wait_for_lock() noexcept;
+  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
+  void timed(Function, std::uint64_t ns) noexcept;
+  void threw(Function, const char* what) noexcept;
+
+  HostEnvironment& environment_;
+  const Names names_;
+  const bool concurrent_;
+  const ContainmentLimits limits_;
+  std::uint32_t id_ = 0;
+  std::atomic<Quarantine> quarantine_{Quarantine::none};
+  std::atomic<std::uint32_t> consecutive_{0};
+  std::array<std::atomic<std::uint64_t>, slip_kinds> slips_{};
+  std::atomic<std::uint64_t> logged_at_{0}, unlogged_{0}, serial_waits_{0}, serial_wait_ns_{0};
+  std::atomic<std::uint32_t> sampled_{0}, over_{0};
+  // Taken with acquire, given with release: what one serialised call wrote is seen by the next. Not a mutex,
+  // because a waiter must give up when the holder stalls and is quarantined.
+  alignas(64) std::atomic<bool> locked_{false};
+};
+
+}  // namespace tidegate::plugin
+
+#include "plugin/containment_call.h"

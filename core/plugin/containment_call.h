@@ -1,0 +1,50 @@
+// What: the two guarded calls of containment.h; included by it only. Inline, because every pick goes through.
+// Threads, ownership, errors: as in containment.h.
+#pragma once
+
+#include <exception>
+#include <utility>
+
+#include "plugin/containment.h"
+
+namespace tidegate::plugin {
+
+template <class Fn>
+tg_status Containment::request_call(Function function, Fn&& fn) noexcept {
+  ThreadCell& cell = this_thread();
+  if (!concurrent_ && !lock()) return TG_E_UNAVAILABLE;
+  const bool timing = --cell.until_sample == 0;
+  std::uint64_t started = 0;
+  if (timing) [[unlikely]] {
+    cell.until_sample = sample_period;
+    started = environment_.monotonic_ns();
+  }
+  tg_status status = TG_E_INTERNAL;
+  try {
+    Inside inside(cell, id_, function);
+    status = std::forward<Fn>(fn)();
+  } catch (const std::exception& e) {
+    threw(function, e.what());
+  } catch (...) {
+    threw(function, "an exception that is no std::exception");
+  }
+  if (!concurrent_) unlock();
+  if (timing) [[unlikely]]
+    timed(function, environment_.monotonic_ns() - started);
+  return status;
+}
+
+template <class Fn>
+tg_status Containment::control_call(Function function, Fn&& fn) noexcept {
+  try {
+    Inside inside(this_thread(), id_, function);
+    return std::forward<Fn>(fn)();
+  } catch (const std::exception& e) {
+    threw(function, e.what());
+  } catch (...) {
+    threw(function, "an exception that is no std::exception");
+  }
+  return TG_E_INTERNAL;
+}
+
+}  // namespace tidegate::plugin

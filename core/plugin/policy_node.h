@@ -1,0 +1,139 @@
+// What: one policy instance with the children that its create() asked for: creation, adoption, tables, the
+// guarded
+//   request calls, and who is owed which complete(). Calls on a root act for the whole tree.
+// Threads: create, adopt_from, build, drain_learn, describe: [control]. pick, complete, transform: [request].
+// Ownership: shared. When the last owner lets go of a root or of a TableSet elsewhere than on [control], the
+// end
+//   (release, destroy) is posted there. A TableSet keeps its root and its snapshot; requests keep their root.
+// Errors: create gives a Refusal; build keeps a node's last table; request calls never throw or allocate: a
+// slip
+//   costs the request this policy, and the caller uses the route's fallback.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tidegate/plugin.h>
+
+#include "plugin/containment.h"
+#include "plugin/host.h"
+#include "plugin/library.h"
+#include "plugin/request.h"
+
+namespace tidegate::plugin {
+
+class Registry;
+class PolicyNode;
+
+// One table of one node, with the snapshot that it was made from.
+class Table {
+ public:
+  Table(PolicyNode& node, void* table, std::shared_ptr<const tg_snapshot> snapshot) noexcept;
+  ~Table();  // [control] releases it
+  Table(const Table&) = delete;
+  Table& operator=(const Table&) = delete;
+  const void* get() const noexcept { return table_; }
+
+ private:
+  PolicyNode& node_;
+  void* table_;
+  std::shared_ptr<const tg_snapshot> snapshot_;
+};
+
+// The tables of a root and all its descendants that belong to one published view.
+class TableSet {
+ public:
+  const void* table(std::uint32_t index) const noexcept {
+    return tables_[index] ? tables_[index]->get() : nullptr;
+  }
+
+ private:
+  friend class PolicyNode;
+  std::shared_ptr<PolicyNode> root_;  // declared first: goes after the tables
+  std::vector<std::shared_ptr<const Table>> tables_;
+};
+
+enum class PickStatus {
+  select,
+  wait,
+  fail,
+  shed,        // the policy's verdict
+  slip,        // it failed or answered nonsense: use the fallback
+  quarantined  // it is out of service: use the fallback
+};
+
+struct Adoption {
+  std::uint32_t adopted = 0, imported = 0, cold = 0;  // nodes
+};
+
+class PolicyNode final : private ChildPolicies, public std::enable_shared_from_this<PolicyNode> {
+ public:
+  static constexpr std::uint32_t max_depth = 8;
+  using Created = Outcome<std::shared_ptr<PolicyNode>>;
+  static Created create(const Component&, std::string instance, std::string config_json, HostEnvironment&,
+                        Registry&, ContainmentLimits = {});
+  ~PolicyNode();
+
+  const Component& component() const noexcept { return component_; }
+  const std::string& instance() const noexcept { return host_.instance(); }
+  // needs: the component's, this instance's and all its children's. roles: this instance's.
+  const tg_policy_traits& traits() const noexcept { return traits_; }
+  const std::vector<std::shared_ptr<PolicyNode>>& children() const noexcept { return children_; }
+  const Containment& containment() const noexcept { return *containment_; }
+  bool quarantined() const noexcept { return containment_->quarantined(); }
+  const std::vector<std::string>& unread_keys() const noexcept { return host_.unread_keys(); }
+
+  // Before the first build. State of `previous` (a root) for nodes of the same component and instance name.
+  Adoption adopt_from(PolicyNode& previous);
+  // The snapshot stays alive until every table made from it was released.
+  std::shared_ptr<const TableSet> build(std::shared_ptr<const tg_snapshot>);
+  // Hands what picks remembered to learn(). True: somebody asks for build() and a new publication.
+  bool drain_learn();
+  std::string describe();  // a JSON object
+
+  // args.request must be &request. After it nothing of children's picks is left open but what the plan took.
+  // SELECT: exactly one complete() is owed for each leg of the plan, whatever becomes of it.
+  PickStatus pick(tg_request& request, const TableSet*, const tg_pick_args&, const SlotSets&,
+                  tg_plan&) noexcept;
+  // The end of one leg: cookie and ticket are the leg's; completion.cookie is filled in here.
+  void complete(tg_request& request, std::uint64_t cookie, std::uint64_t ticket,
+                const tg_completion&) noexcept;
+  // TG_OK, or what went wrong: the caller relays the data as it came.
+  tg_status transform(const tg_transform_args&, tg_out&) noexcept;
+
+ private:
+  friend class Table;
+  struct Making;  // what one create() of a tree shares
+  PolicyNode(const Component&, std::string instance, const std::string& config, HostEnvironment&, Making&);
+  static Created make(const Component&, std::string instance, std::string config, HostEnvironment&, Making&);
+  tg_status create_child(std::string_view, tg_child**, tg_policy_traits*, tg_error*) override;
+  tg_status pick_child(const tg_child&, const tg_pick_args&, const tg_plan**) noexcept override;
+
+  Adoption adopt_state(PolicyNode& previous);
+  void build_into(TableSet&, const std::shared_ptr<const tg_snapshot>&);
+  void release(void* table) noexcept;
+  PickStatus call_pick(tg_request&, const void* table, const tg_pick_args&, tg_plan&) noexcept;
+  const tg_plan* hand_over(tg_request&, const tg_plan&) noexcept;
+  void settle(tg_request&, const tg_pick_args&, tg_plan&, bool selected) noexcept;
+  void call_complete(const tg_completion&) noexcept;
+
+  const Component& component_;
+  HostEnvironment& environment_;
+  std::shared_ptr<Containment> containment_;
+  LearnQueue learn_;
+  std::vector<std::shared_ptr<PolicyNode>> children_;  // outlive this node's own destroy()
+  InstanceHost host_;
+  Making* making_ = nullptr;  // inside create() only
+  std::uint32_t index_ = 0;   // of its table
+  std::uint32_t tree_size_ = 1;
+  void* self_ = nullptr;
+  bool created_ = false;
+  tg_policy_traits traits_{};
+  std::shared_ptr<const Table> table_;  // the last good one
+};
+
+}  // namespace tidegate::plugin

@@ -1,0 +1,61 @@
+// What: from a name in the configuration to a component. `<dir>/<name>.so` over the search path; when no file
+//   has that name, the library among all files of the path whose component has it; a name with a slash is the
+//   exact path of a library. A file hides files of the same name in later directories.
+//   Looking by component name loads every library of the path (a file without the entry symbol is told apart
+//   by a look into it, and is not loaded), once after each rescan().
+// Threads: [control].
+// Ownership: owns the list of what was seen; libraries and components live for ever. `environment` outlives
+// it. Errors: Refusal. A library that is refused is kept in list() with the reason.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "plugin/library.h"
+
+namespace tidegate::plugin {
+
+struct LibraryState {
+  std::string path;
+  const Library* library = nullptr;  // null: refused
+  std::string refused;
+  bool replaced = false;  // another library was loaded from this path before; it serves its old instances on
+};
+
+class Registry {
+ public:
+  struct Options {
+    std::vector<std::string> path;  // plugins.path, in order
+    std::string packaged;           // searched last; empty: none
+    bool allow_draft = false;
+  };
+  // environment: for the libraries' init(); null: init() is not called (listing only).
+  explicit Registry(Options, HostEnvironment* environment = nullptr);
+
+  Outcome<const Component*> find(std::string_view interface_id, std::string_view name);
+  // Everything on the search path and what was opened by exact path, in the order of opening. Scans.
+  const std::vector<LibraryState>& list();
+  // Forgets what was seen, so that new, replaced and removed files are noticed by the next look-up.
+  void rescan();
+  void rescan(Options);
+
+ private:
+  const LibraryState& open(const std::string& path, bool by_exact_path);
+  Outcome<bool> check_names(const Library&) const;
+  Outcome<const Component*> find_in_file(const std::string& path, std::string_view interface_id,
+                                         std::string_view name);
+  Outcome<const Component*> find_exact(const std::string& path, std::string_view interface_id);
+  std::vector<std::string> directories() const;
+  void scan();
+
+  Options options_;
+  HostEnvironment* environment_;
+  bool scanned_ = false;
+  std::vector<LibraryState> states_;
+  std::map<std::string, const Library*> last_at_path_;  // survives rescan(): tells a replaced file
+};
+
+}  // namespace tidegate::plugin
