@@ -91,6 +91,18 @@ std::string to_json(const Node& node);
 // "a string", "a map", "the number 3"...: what was found, fit to be printed; a secret's text is left out.
 std::string describe(const Node& node, bool secret = false);
 
+// The scalar as it may be shown to people: what came from the environment as its reference, a URL without its
+// user and password, control characters escaped.
+std::string printable(const Node& scalar);
+
+// A text as a YAML scalar that reads back as the same string: plain where that is safe, else in double
+// quotes.
+std::string yaml_text(const std::string& value);
+
+// True for a key whose value is hidden wherever plugins' sections are shown: token, password, secret,
+// api_key, ...
+bool names_secret(std::string_view key);
+
 // Errors and warnings, each ready to print: "tidegate.yaml:12:5: server.thread: unknown key ...".
 class Diagnostics {
  public:

@@ -56,16 +56,16 @@ struct Field {
 // The whole configuration as one section; storing goes into a Config.
 const Field& config_schema();
 
-// Checks `node` against `field` (a section) and stores what is right into `owner` (may be null: only check).
+// Checks `node` against `field` (a section) and stores what is right into `owner`, the struct the section
+// fills.
 void read_section(const Field& field, const Node& node, const std::string& path, void* owner,
                   Diagnostics& diagnostics);
+
+// "1 to 1024", "at least 1"; empty without limits.
+std::string allowed_range(const Field& field);
 
 std::string schema_json();                     // JSON Schema, draft 2020-12
 std::string reference_markdown();              // one table a section
 std::string effective_yaml(const Node& root);  // defaults filled in, secrets hidden
-
-// True for a key whose value is hidden in what is printed of plugins' sections: token, password, secret,
-// api_key, ...
-bool names_secret(std::string_view key);
 
 }  // namespace tidegate::config

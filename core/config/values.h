@@ -41,7 +41,11 @@ std::string format_size(std::uint64_t bytes);
 std::optional<std::chrono::milliseconds> parse_duration(std::string_view text);
 std::string format_duration(std::chrono::milliseconds duration);
 
-// '*' any run, also empty; '?' one character; everything else stands for itself. Case counts. Linear-ish, no
+// By the YAML 1.2 core rules: decimal, 0x and 0o integers that fit 64 bits; decimal fractions.
+std::optional<std::int64_t> parse_integer(std::string_view text);
+std::optional<double> parse_number(std::string_view text);
+
+// '*' any run, also empty; '?' one byte; everything else stands for itself. Case counts. Linear-ish, no
 // recursion.
 bool glob_match(std::string_view pattern, std::string_view text) noexcept;
 
