@@ -1,0 +1,122 @@
+// tidegate/config.hpp - an instance's configuration, and the policies below it, while it is being made.
+//
+// What      Typed access by JSON pointer ("/threshold", "/workers/0/url"). The host has already checked the
+//           configuration against the schema and filled in its defaults.
+// Threads   [control], inside the constructor only: copy what you keep. Child::pick() is [request].
+// Ownership What is returned is the caller's; a Child is the host's and lives as long as its parent.
+// Errors    tg::Error: an unknown secret, a bad child, a configuration on a host without tg.host.config/1.
+#pragma once
+#include <optional>
+
+#include "host.hpp"
+
+namespace tg {
+
+// What a child picked. Legs live as long as the request.
+class Chosen {
+ public:
+  Chosen() noexcept = default;
+  explicit Chosen(const tg_plan* plan) noexcept : plan_(plan) {}
+  bool selected() const noexcept { return plan_ && plan_->verdict == TG_PICK_SELECT && plan_->leg_count > 0; }
+  uint32_t verdict() const noexcept { return plan_ ? plan_->verdict : static_cast<uint32_t>(TG_PICK_FAIL); }
+  uint32_t size() const noexcept { return plan_ ? plan_->leg_count : 0; }
+  const tg_leg& leg(uint32_t i) const noexcept {
+    return *reinterpret_cast<const tg_leg*>(reinterpret_cast<const char*>(plan_->legs) +
+                                            size_t{i} * plan_->leg_stride);
+  }
+  uint32_t slot() const noexcept { return selected() ? leg(0).slot : TG_NONE; }
+  const tg_plan* plan() const noexcept { return plan_; }
+
+ private:
+  const tg_plan* plan_ = nullptr;
+};
+
+// A policy below this one. The host builds, releases and destroys it with its parent.
+class Child {
+ public:
+  Child() noexcept = default;
+  Child(const tg_host_policy* table, const tg_child* child, const tg_policy_traits& traits) noexcept
+      : table_(table), child_(child), traits_(traits) {}
+  explicit operator bool() const noexcept { return child_ != nullptr; }
+  const tg_policy_traits& traits() const noexcept { return traits_; }
+  // [request] hot. Nothing chosen when the child failed; args: tg::Request::args() or a changed copy of it.
+  Chosen pick(const tg_pick_args& args) const noexcept {
+    const tg_plan* plan = nullptr;
+    if (!child_ || table_->pick(child_, &args, &plan) != TG_OK) return {};
+    return Chosen(plan);
+  }
+
+ private:
+  const tg_host_policy* table_ = nullptr;
+  const tg_child* child_ = nullptr;
+  tg_policy_traits traits_{};
+};
+
+class Config {
+ public:
+  Config(const Host& host, tg_str json) noexcept
+      : host_(host.get()), table_(host.find<tg_host_config>(TG_HOST_CONFIG)), json_(json) {}
+  std::string_view text() const noexcept { return view(json_); }  // the whole configuration as JSON
+
+  bool boolean(std::string_view path, bool otherwise) const {
+    return known() ? table_->boolean(host_, str(path), otherwise) : otherwise;
+  }
+  int64_t integer(std::string_view path, int64_t otherwise) const {
+    return known() ? table_->integer(host_, str(path), otherwise) : otherwise;
+  }
+  double number(std::string_view path, double otherwise) const {
+    return known() ? table_->number(host_, str(path), otherwise) : otherwise;
+  }
+  std::string string(std::string_view path, std::string_view otherwise = "") const {
+    return std::string(known() ? view(table_->string(host_, str(path), str(otherwise))) : otherwise);
+  }
+  std::chrono::milliseconds duration(std::string_view path, std::chrono::milliseconds otherwise) const {
+    if (!known()) return otherwise;
+    auto ms = table_->duration_ms(host_, str(path), static_cast<uint64_t>(otherwise.count()));
+    return std::chrono::milliseconds(ms);
+  }
+  uint32_t count(std::string_view path) const { return known() ? table_->count(host_, str(path)) : 0; }
+  // That part as JSON text; nothing when it is not there.
+  std::optional<std::string> json(std::string_view path) const {
+    Collect out;
+    if (!known() || table_->json(host_, str(path), out.sink()) != TG_OK) return std::nullopt;
+    return out.take();
+  }
+  std::string secret(std::string_view ref) const {
+    Collect out;
+    if (!known()) throw Error(TG_E_UNSUPPORTED, "", "this host offers no secrets (tg.host.config/1)");
+    if (auto status = table_->secret(host_, str(ref), out.sink()); status != TG_OK)
+      throw Error(status, "", "no secret named '" + std::string(ref) + "'; add it to the host's secrets");
+    return out.take();
+  }
+  // The policy that the {plugin, config} section at `path` describes.
+  Child child(std::string_view path) const {
+    auto* table = host_->get_interface(host_, TG_HOST_POLICY);
+    if (!table)
+      throw Error(TG_E_UNSUPPORTED, std::string(path),
+                  "this host offers no child policies (tg.host.policy/1)");
+    auto* policies = static_cast<const tg_host_policy*>(table);
+    tg_child* child = nullptr;
+    auto traits = detail::sized<tg_policy_traits>();
+    auto error = detail::sized<tg_error>();
+    tg_status status = policies->create(host_, str(path), &child, &traits, &error);
+    if (status != TG_OK && error.where[0] == 0) detail::copy_text(error.where, sizeof error.where, path);
+    detail::check(status, error, "creating the child policy");
+    return {policies, child, traits};
+  }
+
+ private:
+  // No table and no configuration: every default holds. No table but a configuration: silence would ignore
+  // it.
+  bool known() const {
+    if (table_) return true;
+    if (text().find_first_not_of(" \t\r\n{}") == std::string_view::npos || text() == "null") return false;
+    throw Error(TG_E_UNSUPPORTED, "",
+                "this host cannot read configurations (tg.host.config/1); parse text() yourself");
+  }
+  const tg_host* host_;
+  const tg_host_config* table_;
+  tg_str json_;
+};
+
+}  // namespace tg
