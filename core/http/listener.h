@@ -92,7 +92,7 @@ class Listener final : private Watched {
   void on_resume() noexcept;
   void start(int fd, bool exclusive);
   Accepted accept_one() noexcept;
-  void refuse_one() noexcept;
+  bool refuse_one() noexcept;
   bool watch_again() noexcept;
 
   EventLoop& loop_;

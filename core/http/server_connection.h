@@ -76,13 +76,14 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   void read_ahead() noexcept;
   void read_body() noexcept;
   void drain_input() noexcept;
-  long receive(char* to, std::size_t size) noexcept;
+  std::size_t receive(char* to, std::size_t size) noexcept;
   std::size_t feed(std::string_view input) noexcept;
   void feed_stashed() noexcept;
   void stash(std::string_view input) noexcept;
   std::size_t take_head(std::string_view input) noexcept;
-  void own_head(std::string_view bytes) noexcept;
+  bool own_head(std::string_view bytes) noexcept;
   void begin_exchange() noexcept;
+  void drop_head() noexcept;
   std::size_t take_body_bytes(std::string_view input) noexcept;
   std::size_t take_chunks(std::string_view input) noexcept;
   bool body_ok(Body::Status status) noexcept;
@@ -91,13 +92,17 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
 
   // Life (server_connection.cc)
   bool open() noexcept;
+  void writable() noexcept;
   void wrote(ResponseOutput::Result result) noexcept;
+  bool may_write() const noexcept { return responder_ != nullptr && !lost_; }
+  std::unique_ptr<Responder> take_responder() noexcept;
   void ended() noexcept;
-  void after_response() noexcept;
+  void after_response(bool more_input) noexcept;
   void start_linger() noexcept;
   void client_gone() noexcept;
   void close(Gone how) noexcept;
   void retire() noexcept;
+  void close_now() noexcept;
   bool idle() const noexcept { return phase_ == Phase::head && in_.empty(); }
   void update_interest() noexcept;
   std::uint64_t deadline() const noexcept;
@@ -116,7 +121,6 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   bool read_paused_ = false;    // enough read ahead
   bool served_ = false;         // at least one request has begun
   bool request_open_ = false;   // part of the current request is still unread
-  bool gave_100_ = false;
   ResponseOutput output_;
   ByteBuffer in_;            // input not yet consumed; empty while idle
   ByteBuffer head_storage_;  // what head_ points into

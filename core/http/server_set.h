@@ -5,9 +5,11 @@
 // Errors: a connection that can't be set up is closed and counted as refused.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <ctime>
 #include <functional>
+#include <memory>
 #include <string_view>
 
 #include "http/buffer.h"
@@ -50,6 +52,7 @@ class ConnectionSet final : public AcceptHandler {
 
  private:
   friend class ServerConnection;
+  static constexpr std::size_t input_size = 64 * 1024;
   void gone(ServerConnection& connection) noexcept;  // unlinks it and destroys it at the end of the batch
 
   EventLoop& loop_;
@@ -60,8 +63,13 @@ class ConnectionSet final : public AcceptHandler {
   std::size_t connections_ = 0, busy_ = 0;
   std::uint64_t accepted_ = 0;
   bool draining_ = false;
+  // Where requests are received and parsed. Not the loop's scratch: the application runs, and may read from
+  // other connections, while the rest of a request or the next one still lies here. In use: feeding_.
+  std::unique_ptr<char[]> input_{new char[input_size]};
+  bool feeding_ = false;
   std::function<void()> drained_;
   std::time_t date_at_ = 0;
+  std::size_t date_length_ = 0;
   char date_[40] = {};
 };
 

@@ -83,7 +83,7 @@ class TimerWheel {
 
   void link(Timer& timer) noexcept;
   void unlink(Timer& timer) noexcept;
-  void fire(TimerLink& due) noexcept;
+  void fire(TimerLink& taken) noexcept;
 
   std::uint64_t now_;
   std::size_t armed_ = 0;
