@@ -1,0 +1,78 @@
+// What: the registry of workers: takes what the sources say, keeps who is registered, and makes memberships.
+// Threads: the control thread.
+// Ownership: shares workers with memberships and requests; a removed worker lives on until its last request
+// ends. Errors: what is refused is logged by the caller from the returned text; the last good set stays.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fleet/membership.h"
+#include "fleet/worker.h"
+
+namespace tidegate::fleet {
+
+struct ResolvedSpec {
+  WorkerSpec spec;
+  Endpoint endpoint;
+};
+
+class FleetListener {
+ public:
+  virtual void on_worker_added(const WorkerPtr& worker) = 0;
+  virtual void on_worker_removed(const WorkerPtr& worker, std::string_view reason) = 0;
+  virtual void on_membership_changed() = 0;  // a new membership should be published; comes often, so coalesce
+
+ protected:
+  ~FleetListener() = default;
+};
+
+class Fleet {
+ public:
+  static constexpr std::uint64_t panic_hold_ms = 60'000;
+
+  using MakeMetrics = std::function<Worker::Metrics(const WorkerSpec&)>;
+
+  Fleet(std::shared_ptr<SlotTable> slots, FleetListener& listener, MakeMetrics metrics = {})
+      : slots_(std::move(slots)), listener_(listener), metrics_(std::move(metrics)) {}
+
+  // The whole truth of a source. A list that is empty or has lost more than half is not believed until it has
+  // been said for panic_hold_ms, unless `allow_shrink`. Returns a text for the log when the list was refused,
+  // else empty.
+  std::string publish(const std::string& source, std::vector<ResolvedSpec> specs, bool allow_shrink,
+                      std::uint64_t now_ms);
+  // Returns a text when no slot is free. A changed worker is registered anew; its requests end on the old
+  // one.
+  std::string upsert(ResolvedSpec spec);
+  bool remove(const std::string& source, const std::string& id, std::string_view reason);
+  // A source that is no longer configured.
+  void drop_source(const std::string& source, std::string_view reason);
+
+  WorkerPtr find(std::string_view uuid) const;
+  WorkerPtr find_url(std::string_view url) const;
+  const std::vector<WorkerPtr> workers() const;  // all registered, by source and id
+  std::size_t count(const std::string& source) const;
+
+  // Returns true when the state was another one.
+  bool set_state(const Worker& worker, std::uint32_t state);
+  MembershipPtr make_membership();
+  const std::shared_ptr<SlotTable>& slots() const noexcept { return slots_; }
+
+ private:
+  using Source = std::map<std::string, WorkerPtr>;  // by id
+  void retire(Source& source, Source::iterator at, std::string_view reason);
+
+  std::shared_ptr<SlotTable> slots_;
+  FleetListener& listener_;
+  MakeMetrics metrics_;
+  std::map<std::string, Source> sources_;
+  std::map<std::string, std::uint64_t> held_since_;
+  std::uint64_t epoch_ = 0;
+};
+
+}  // namespace tidegate::fleet
