@@ -210,7 +210,9 @@ std::string allowed_range(const Field& field) {
 void read_section(const Field& field, const Node& node, const std::string& path, void* owner,
                   Diagnostics& diagnostics) {
   if (!node.is_map()) {
-    diagnostics.error(node.mark(), path, "expected a map, found " + describe(node, field.secret));
+    const bool secret = std::any_of(field.fields.begin(), field.fields.end(),
+                                    [](const Field& member) { return member.secret; });
+    diagnostics.error(node.mark(), path, "expected a map, found " + describe(node, secret));
     return;
   }
   for (const auto& entry : node.entries()) {

@@ -45,10 +45,14 @@ ParsedAddress bad_address(std::string_view text, std::string_view why) {
                    std::string(text) + "'" + std::string(why)};
 }
 
-bool good_host(const std::string& host) {
+bool is_ipv4(const std::string& host) {
   in_addr v4{};
+  return inet_pton(AF_INET, host.c_str(), &v4) == 1;
+}
+
+bool good_host(const std::string& host) {
   const bool numeric = std::all_of(host.begin(), host.end(), [](char c) { return is_digit(c) || c == '.'; });
-  if (numeric) return inet_pton(AF_INET, host.c_str(), &v4) == 1;
+  if (numeric) return is_ipv4(host);
   return host.size() <= 253 && std::all_of(host.begin(), host.end(), [](char c) {
            return is_digit(c) || c == '.' || c == '-' || (lower(c) >= 'a' && lower(c) <= 'z');
          });
@@ -57,7 +61,7 @@ bool good_host(const std::string& host) {
 }  // namespace
 
 bool Address::is_loopback() const {
-  return host == "localhost" || host == "::1" || (host.starts_with("127.") && good_host(host));
+  return host == "localhost" || host == "::1" || (host.starts_with("127.") && is_ipv4(host));
 }
 
 std::string Address::to_string() const {
@@ -161,9 +165,10 @@ std::optional<std::int64_t> parse_integer(std::string_view text) {
   int base = 10;
   if (text.starts_with("0x")) base = 16;
   if (text.starts_with("0o")) base = 8;
+  bool sign_allowed = base == 10;
   if (base != 10) text.remove_prefix(2);
-  if (base == 10 && text.starts_with('+')) text.remove_prefix(1);
-  if (text.empty() || text[0] == '+' || (base != 10 && text[0] == '-')) return {};
+  if (base == 10 && text.starts_with('+')) text.remove_prefix(1), sign_allowed = false;
+  if (text.empty() || (!sign_allowed && text[0] == '-')) return {};
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
   if (error != std::errc() || end != text.data() + text.size()) return {};
@@ -172,8 +177,9 @@ std::optional<std::int64_t> parse_integer(std::string_view text) {
 
 std::optional<double> parse_number(std::string_view text) {
   if (const auto integer = parse_integer(text)) return static_cast<double>(*integer);
-  if (text.starts_with('+')) text.remove_prefix(1);
-  const std::string_view digits = text.starts_with('-') ? text.substr(1) : text;
+  const bool plus = text.starts_with('+');
+  if (plus) text.remove_prefix(1);
+  const std::string_view digits = !plus && text.starts_with('-') ? text.substr(1) : text;
   // from_chars takes "inf" and "nan"; the core rules want a digit, or a point and a digit.
   if (digits.empty() ||
       !(is_digit(digits[0]) || (digits.size() > 1 && digits[0] == '.' && is_digit(digits[1]))))
