@@ -78,6 +78,8 @@ class Cells {
 
  private:
   static CellBlock& attach_current() noexcept;
+  static CellBlock& add_block_locked();
+  static CellBlock& shared_locked();
   static inline constinit thread_local CellBlock* current_ = nullptr;
 };
 
@@ -117,6 +119,7 @@ class Gauge {
     Cells::shared().at(cell_).fetch_add(amount, std::memory_order_relaxed);
   }
   double value() const noexcept { return Cells::sum(cell_); }
+  CellIndex cell() const noexcept { return cell_; }
 
  private:
   CellIndex cell_ = 0;

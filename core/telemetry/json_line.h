@@ -32,11 +32,14 @@ class JsonLine {
   bool truncated() const noexcept { return truncated_; }
 
  private:
-  bool key(std::string_view name, size_t value_room) noexcept;
-  size_t room() const noexcept;
-  char *begin_, *at_, *end_;
+  bool put_string(std::string_view value, size_t most, bool may_cut) noexcept;
+  char* key(std::string_view name) noexcept;  // where it began, for give_up; nullptr: no room
+  void give_up(char* before) noexcept;        // takes a begun member back
+  void raw(std::string_view key, std::string_view value) noexcept;
+
+  char *begin_, *at_, *end_;  // end_ leaves room for what closes the object
   char* object_start_ = nullptr;
-  bool first_ = true, truncated_ = false, in_array_ = false, object_broken_ = false, array_first_ = true;
+  bool first_ = true, truncated_ = false, object_broken_ = false, array_first_ = true;
 };
 
 // "2026-01-31T12:34:56.789Z", 24 characters.

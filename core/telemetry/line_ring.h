@@ -30,7 +30,7 @@ class LineRing {
   const Slot* peek(uint32_t ahead) const noexcept;
   void release(uint32_t lines) noexcept;  // the oldest ones
 
-  // Writer thread: sleep until a line is there, or stop_waiting().
+  // Writer thread: sleep until a line is there or stop_waiting() was called, also if that was before.
   void wait() noexcept;
   void stop_waiting() noexcept;  // [any]
 
@@ -39,6 +39,7 @@ class LineRing {
   uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
 
  private:
+  void wake() noexcept;
   uint32_t lines_, line_bytes_;
   std::unique_ptr<char[]> text_;
   std::unique_ptr<Slot[]> slots_;
@@ -46,6 +47,7 @@ class LineRing {
   alignas(64) std::atomic<uint64_t> dropped_{0};
   alignas(64) uint64_t head_ = 0;  // writer
   std::atomic<uint32_t> asleep_{0};
+  std::atomic<bool> stopped_{false};
 };
 
 }  // namespace tidegate::telemetry

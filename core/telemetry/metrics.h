@@ -74,6 +74,10 @@ struct BuildInfo {
   std::string version, commit, compiler;
 };
 
+// process_cpu_seconds_total, process_resident_memory_bytes, process_open_fds, ..., as every exporter names
+// them.
+void add_process_metrics(MetricsRegistry& registry);
+
 class GatewayMetrics {
  public:
   GatewayMetrics(MetricsRegistry& registry,
@@ -96,6 +100,10 @@ class GatewayMetrics {
   void watch_worker_inflight(std::function<void(const Emit&)> read, Leases* keep = nullptr);
   void watch_worker_state(std::function<void(const Emit&)> read, Leases* keep = nullptr);
 
+  // A number without labels that stands elsewhere, such as the access log's dropped lines.
+  void watch_number(const std::string& name, const std::string& help, Kind kind, std::function<double()> read,
+                    Leases* keep = nullptr);
+
   // No labels but the fixed ones named here.
   Histogram overhead;                              // gateway_overhead_seconds: own time of a request
   Histogram attempts;                              // attempts a request
@@ -107,7 +115,6 @@ class GatewayMetrics {
   Histogram upstream_connect;           // upstream_connect_seconds
   UpDown body_bytes_buffered;
   Counter client_cancelled;  // the client left before its answer's end
-  Counter log_lines_dropped, access_lines_dropped;
 
  private:
   struct Families;
