@@ -14,17 +14,15 @@
 
 namespace tg {
 
-namespace detail __attribute__((visibility("hidden"))) {
-  struct Answer {  // on the trampoline's stack
-    tg_plan* plan;
-    tg_status status;
-  };
-}  // namespace )
+struct PickAnswer {  // on the trampoline's stack
+  tg_plan* plan;
+  tg_status status;
+};
 
 // A list of edits in the request's memory, filled up to its room.
 class Edits {
  public:
-  Edits(detail::Answer* answer, tg_edit* list, uint32_t room) noexcept
+  Edits(PickAnswer* answer, tg_edit* list, uint32_t room) noexcept
       : answer_(answer), list_(list), room_(list ? room : 0) {}
   // value: raw JSON text for a body member ("3", "\"text\""), or a header's value.
   Edits& set(std::string_view name, std::string_view value) noexcept { return put(TG_EDIT_SET, name, value); }
@@ -41,7 +39,7 @@ class Edits {
     }
     return *this;
   }
-  detail::Answer* answer_;
+  PickAnswer* answer_;
   tg_edit* list_;
   uint32_t room_, count_ = 0;
 };
@@ -91,7 +89,7 @@ class Leg {
 
 class Pick : public Request {
  public:
-  Pick(const Host& host, const tg_pick_args& args, detail::Answer* answer) noexcept
+  Pick(const Host& host, const tg_pick_args& args, PickAnswer* answer) noexcept
       : Request(host, args), answer_(answer) {}
 
   // The whole plan of a plain policy: one relayed leg, planned anew when it fails.
@@ -143,7 +141,7 @@ class Pick : public Request {
     refuse(known ? plan->verdict : static_cast<uint32_t>(TG_PICK_FAIL),
            std::chrono::milliseconds(known ? plan->retry_after_ms : 0), known ? view(plan->reason) : "");
   }
-  detail::Answer* answer_;
+  PickAnswer* answer_;
 };
 
 }  // namespace tg

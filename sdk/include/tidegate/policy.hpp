@@ -77,7 +77,7 @@ namespace detail __attribute__((visibility("hidden"))) {
       return guard(nullptr, [&] { of(self).import_state(view(bytes)); });
     }
     static tg_status pick(void* self, const void* table, const tg_pick_args* args, tg_plan* plan) noexcept {
-      Answer answer{plan, TG_OK};
+      PickAnswer answer{plan, TG_OK};
       Pick p(static_cast<Self*>(self)->host, *args, &answer);
       if constexpr (picks_with_table<T>) {
         if (!table) return TG_E_UNAVAILABLE;
