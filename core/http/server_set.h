@@ -1,7 +1,8 @@
 // What: the server connections of one loop and one service: makes, counts, drains and force-closes them.
 // Threads: its loop's thread.
-// Ownership: owns its connections; borrows loop, service and budget, which outlive it. Destroy it before the
-//   loop, from the loop's thread or after the loop has ended.
+// Ownership: owns its connections; borrows loop, service and budget. Destroy it on the loop's thread or after
+//   the loop has ended, then the loop, then service and budget: the loop still holds what the last batch
+//   left.
 // Errors: a connection that can't be set up is closed and counted as refused.
 #pragma once
 

@@ -158,9 +158,9 @@ class Harness {
     for (int i = 0; i < times; ++i) loop.run_once(1);
   }
 
-  EventLoop loop;
   LambdaService service;
   BodyBudget budget;
+  EventLoop loop;
   ConnectionSet set;
 
  private:
