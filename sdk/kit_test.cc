@@ -100,18 +100,13 @@ TEST_CASE("a snapshot does not change when the fleet does") {
 }
 
 TEST_CASE("candidates are the ready workers of the model and role, without those tried") {
-  struct Last {
-    static constexpr auto name = "last";
-    static constexpr auto summary = "counts";
-    void pick(tg::Pick p) noexcept {
-      p.select(p.candidates().back())
-          .cookie(p.candidates().size() * 100 + p.candidates(TG_ROLE_DECODE).size());
-    }
+  constexpr auto last = [](tg::Pick p) {
+    p.select(p.candidates().back()).cookie(p.candidates().size() * 100 + p.candidates(TG_ROLE_DECODE).size());
   };
   FakeHost host;
   Fleet fleet(6);
   fleet.role(5, TG_ROLE_DECODE).state(4, TG_WORKER_DRAINING).change(3, [](auto& w) { w.model = "other"; });
-  PolicyUnderTest policy(host, fleet, tg::policy<Last>());
+  PolicyUnderTest policy(host, fleet, tg::policy<Rule<last>>());
   auto picked = policy.pick(RequestSpec{.exclude = {2}});
   CHECK(picked.slot() == 1);
   CHECK(picked.legs[0].cookie == 201);
