@@ -48,8 +48,8 @@ struct HealthChecker::Probe final : http::UpstreamClient {
     std::exchange(call, nullptr)->cancel();
     finish(status >= 200 && status < 300, "answered " + std::to_string(status));
   }
-  void on_response_body(const iovec*, std::size_t, std::size_t, bool) noexcept override {}
-  void on_response_end(std::string_view) noexcept override {}
+  void on_response_body(const http::BodyPart&) noexcept override {}
+  void on_response_end() noexcept override {}
   void on_fault(http::UpstreamFault fault, std::string_view detail) noexcept override {
     call = nullptr;
     finish(false, std::string(http::fault_name(fault)) + ": " + std::string(detail));

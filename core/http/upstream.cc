@@ -374,7 +374,7 @@ void UpstreamConnection::on_eof(int error) noexcept {
   if (!client_) return close();
   if (head_done_ && kind_ == BodyKind::until_close && error == 0) {
     keep_alive_ = false;
-    client_->on_response_body(nullptr, 0, 0, true);
+    client_->on_response_body({.last = true});
     if (client_) finish(false);
     return;
   }
@@ -477,7 +477,7 @@ void UpstreamConnection::consume_body(std::span<const char> bytes) noexcept {
     if (bytes.size() > take) keep_alive_ = false;  // bytes that nobody asked for
     note_body(take);
     pieces[0] = {const_cast<char*>(bytes.data()), take};
-    client_->on_response_body(pieces.data(), 1, take, last);
+    client_->on_response_body({pieces.data(), 1, take, last});
     if (last && client_ && !dead_) finish(true);
     return;
   }
@@ -501,7 +501,7 @@ void UpstreamConnection::consume_body(std::span<const char> bytes) noexcept {
     }
     if (count > 0 || done) {
       note_body(total);
-      client_->on_response_body(pieces.data(), count, total, done);
+      client_->on_response_body({pieces.data(), count, total, done, trailers_});
       if (!client_ || dead_) return;
     }
     if (done) {
@@ -530,14 +530,11 @@ void UpstreamConnection::finish(bool clean) noexcept {
     // connection.
     if (!timer_.armed() || timer_.expiry() > last_activity_ms_ + pool_.limits.keep_alive_idle_ms)
       pool_.loop.arm(timer_, pool_.limits.keep_alive_idle_ms);
-    std::string trailers = std::move(trailers_);
-    trailers_.clear();
-    client->on_response_end(trailers);
+    client->on_response_end();
     return;
   }
-  std::string trailers = std::move(trailers_);
   close();
-  client->on_response_end(trailers);
+  client->on_response_end();
 }
 
 void UpstreamConnection::fault(UpstreamFault what, std::string_view detail) noexcept {

@@ -36,6 +36,14 @@ enum class UpstreamFault : std::uint8_t {
 };
 std::string_view fault_name(UpstreamFault fault) noexcept;  // "connect_failed", ...
 
+// Body bytes, unframed, of one read.
+struct BodyPart {
+  const iovec* pieces = nullptr;
+  std::size_t count = 0, bytes = 0;
+  bool last = false;                      // on_response_end follows at once: both may leave in one write
+  std::string_view trailer_section = {};  // with `last`: raw and checked, see parse_trailers()
+};
+
 // What hears of one request's response. Calls come from the loop; only on_request_sent may come from within
 // start(). cancel(), pause() and the start of other calls are allowed inside each of them.
 class UpstreamClient {
@@ -43,10 +51,8 @@ class UpstreamClient {
   virtual void on_request_sent() noexcept {}  // the last byte was given to the kernel
   // Views are valid during the call. `kind` none: the end follows at once.
   virtual void on_response_head(const ResponseHead& head, BodyKind kind) noexcept = 0;
-  // Body bytes, unframed. `last`: on_response_end follows at once (so that both can leave in one write).
-  virtual void on_response_body(const iovec* pieces, std::size_t count, std::size_t bytes,
-                                bool last) noexcept = 0;
-  virtual void on_response_end(std::string_view trailer_section) noexcept = 0;
+  virtual void on_response_body(const BodyPart& part) noexcept = 0;
+  virtual void on_response_end() noexcept = 0;
   virtual void on_fault(UpstreamFault fault, std::string_view detail) noexcept = 0;
 
  protected:

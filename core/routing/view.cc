@@ -16,10 +16,10 @@ void View::add_metrics(std::uint32_t route, const std::string& model, RouteMetri
   known_.emplace(metrics_.find(std::pair{route, model})->first.second, target);
 }
 
-const telemetry::RouteMetrics* View::metrics_for(std::uint32_t route, std::string_view model) const noexcept {
+View::RouteMetricsPtr View::metrics_for(std::uint32_t route, std::string_view model) const noexcept {
   for (std::string_view name : {model, std::string_view(other_model)}) {
     auto at = metrics_.find(std::pair<std::uint32_t, std::string>(route, name));
-    if (at != metrics_.end()) return at->second.get();
+    if (at != metrics_.end()) return at->second;
   }
   return nullptr;
 }

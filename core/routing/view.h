@@ -46,7 +46,7 @@ struct RouteGraph {
 struct Target {
   const fleet::ModelEntry* model = nullptr;  // null: no worker serves the model
   const Route* route = nullptr;              // null: no route matches
-  const telemetry::RouteMetrics* metrics = nullptr;
+  std::shared_ptr<const telemetry::RouteMetrics> metrics;
   std::uint32_t route_index = 0;
 };
 
@@ -78,7 +78,7 @@ class View {
   // Routes and metrics of known models, when no route looks at the path.
   std::unordered_map<std::string_view, Target> known_;
   bool by_path_ = false;
-  const telemetry::RouteMetrics* metrics_for(std::uint32_t route, std::string_view model) const noexcept;
+  RouteMetricsPtr metrics_for(std::uint32_t route, std::string_view model) const noexcept;
 };
 using ViewPtr = std::shared_ptr<const View>;
 

@@ -1,0 +1,166 @@
+#include "cli/serve_command.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+
+#include "config/config.h"
+#include "control/gateway.h"
+#include "telemetry/log.h"
+
+namespace tidegate::cli {
+namespace log = telemetry::log;
+namespace {
+
+constexpr int exit_configuration = 78;  // EX_CONFIG of sysexits.h
+
+// Beside the binary where a build tree or an unpacked archive has them, else where the package puts them.
+std::string packaged_plugins() {
+  std::error_code error;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) {
+    auto beside = self.parent_path().parent_path() / "lib" / "tidegate" / "plugins";
+    if (std::filesystem::is_directory(beside, error)) return beside.string();
+  }
+  return TIDEGATE_PLUGIN_DIR;
+}
+
+void print(const std::vector<std::string>& lines) {
+  for (const auto& line : lines) std::fprintf(stderr, "%s\n", line.c_str());
+}
+
+void start_log(const config::LogConfig& config) {
+  log::Options options;
+  options.format = config.format == config::LogFormat::json ? log::Format::json : log::Format::text;
+  switch (config.level) {
+    case config::LogLevel::trace: options.level = log::Level::trace; break;
+    case config::LogLevel::debug: options.level = log::Level::debug; break;
+    case config::LogLevel::info: options.level = log::Level::info; break;
+    case config::LogLevel::warning: options.level = log::Level::warn; break;
+    case config::LogLevel::error: options.level = log::Level::error; break;
+  }
+  log::start(options);
+}
+
+void raise_descriptor_limit() {
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+struct Arguments {
+  std::string config;
+  bool print_config = false;
+};
+
+// True: go on. Else `code` is the exit code.
+bool parse(int argc, char** argv, const char* about, Arguments& arguments, int& code) {
+  CLI::App app(about, std::string("tidegate ") + argv[0]);
+  app.add_option("-c,--config", arguments.config, "the YAML file; conf.d/*.yaml beside it is read as well")
+      ->required();
+  app.add_flag("--print-config", arguments.print_config,
+               "print the configuration with every default filled in and secrets hidden");
+  try {
+    app.parse(argc, argv);
+    return true;
+  } catch (const CLI::ParseError& e) {
+    code = app.exit(e) == 0 ? 0 : 2;
+    return false;
+  }
+}
+
+void reload(control::Gateway& gateway, const std::string& path) {
+  auto loaded = config::load_config(path);
+  for (const auto& warning : loaded.warnings) log::warn(warning);
+  std::vector<std::string> errors = loaded.errors;
+  if (loaded.config) {
+    start_log(loaded.config->log);
+    errors = gateway.reload(std::move(*loaded.config));
+  }
+  for (const auto& error : errors) log::error(error);
+  if (errors.empty())
+    log::info("reloaded", {{"config", path}});
+  else
+    log::error("the reload is refused; the configuration in force serves on",
+               {{"config", path}, {"errors", errors.size()}});
+}
+
+}  // namespace
+
+int serve_main(int argc, char** argv) {
+  Arguments arguments;
+  int code = 0;
+  if (!parse(argc, argv, "Runs the gateway. SIGHUP reloads the configuration, SIGTERM drains and ends.",
+             arguments, code))
+    return code;
+  // Before any thread is made, so that all of them inherit it and sigwait() below gets every signal.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int signal : {SIGHUP, SIGTERM, SIGINT, SIGUSR1}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  auto loaded = config::load_config(arguments.config);
+  print(loaded.warnings);
+  if (!loaded.config) {
+    print(loaded.errors);
+    return exit_configuration;
+  }
+  if (arguments.print_config) {
+    std::fputs(loaded.effective.c_str(), stdout);
+    return 0;
+  }
+  start_log(loaded.config->log);
+  const auto server = loaded.config->server;
+  {
+    control::Gateway gateway(std::move(*loaded.config), packaged_plugins());
+    if (auto errors = gateway.start(); !errors.empty()) {
+      log::stop();
+      print(errors);
+      return exit_configuration;
+    }
+    log::info("serving", {{"listen", server.listen.host + ":" + std::to_string(gateway.port())},
+                          {"control_port", gateway.control_port()},
+                          {"metrics_port", gateway.metrics_port()},
+                          {"threads", config::effective_threads(server)},
+                          {"version", TIDEGATE_VERSION}});
+    while (true) {
+      int signal = 0;
+      if (sigwait(&signals, &signal) != 0) continue;
+      if (signal != SIGHUP) break;
+      reload(gateway, arguments.config);
+    }
+    gateway.drain();
+  }
+  log::info("ended");
+  log::stop();
+  return 0;
+}
+
+int check_main(int argc, char** argv) {
+  Arguments arguments;
+  int code = 0;
+  if (!parse(argc, argv,
+             "Says what is wrong with a configuration: syntax, keys, values, plugins and their settings.",
+             arguments, code))
+    return code;
+  auto loaded = config::load_config(arguments.config);
+  print(loaded.warnings);
+  std::vector<std::string> errors = loaded.errors;
+  if (loaded.config) errors = control::Gateway::check(*loaded.config, packaged_plugins());
+  print(errors);
+  if (!errors.empty()) return exit_configuration;
+  if (arguments.print_config)
+    std::fputs(loaded.effective.c_str(), stdout);
+  else
+    std::printf("%s: well\n", arguments.config.c_str());
+  return 0;
+}
+
+}  // namespace tidegate::cli

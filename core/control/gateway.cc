@@ -1,0 +1,296 @@
+// Life of the gateway: start, reload, drain. What it answers itself stands in gateway_backend.cc, how workers
+// come in gateway_sources.cc.
+#include "control/gateway.h"
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <future>
+
+#include "config/json_schema.h"
+#include "telemetry/log.h"
+
+#ifndef TIDEGATE_VERSION
+#  define TIDEGATE_VERSION "0.1.0"
+#endif
+
+namespace tidegate::control {
+namespace log = telemetry::log;
+
+struct Gateway::Admin {
+  Admin(Gateway& gateway, http::BodyBudget& budget)
+      : control_service(gateway, Surface::control),
+        metrics_service(gateway, Surface::metrics),
+        control_set(loop, control_service, budget),
+        metrics_set(loop, metrics_service, budget),
+        control_listener(loop, control_set),
+        metrics_listener(loop, metrics_set) {}
+  ~Admin() {
+    loop.stop();
+    if (thread.joinable()) thread.join();
+  }
+  http::EventLoop loop;
+  LocalService control_service, metrics_service;
+  http::ConnectionSet control_set, metrics_set;
+  http::Listener control_listener, metrics_listener;
+  std::thread thread;
+};
+
+namespace {
+
+plugin::Registry::Options registry_options(const config::Config& config, const std::string& packaged) {
+  return {config.plugins.path, packaged, config.plugins.allow_draft};
+}
+
+plugin::Watchdog::Options watchdog_options(const config::Config& config) {
+  plugin::Watchdog::Options options;
+  options.slow_ns = static_cast<std::uint64_t>(config.plugins.slow_call.count()) * 1'000'000;
+  options.stalled_ns = static_cast<std::uint64_t>(config.plugins.stalled.count()) * 1'000'000;
+  return options;
+}
+
+telemetry::BuildInfo build_info() { return {TIDEGATE_VERSION, "unknown", __VERSION__}; }
+
+}  // namespace
+
+Gateway::Gateway(config::Config config, std::string packaged)
+    : config_(std::move(config)),
+      packaged_(std::move(packaged)),
+      metrics_(metrics_registry_, build_info()),
+      environment_(control_, metrics_registry_),
+      watchdog_(environment_, watchdog_options(config_)),
+      registry_(registry_options(config_, packaged_), &environment_),
+      budget_(config_.server.body_budget) {
+  auto& listener = static_cast<fleet::FleetListener&>(*this);
+  fleet_ = std::make_unique<fleet::Fleet>(slots_, listener, [this](const fleet::WorkerSpec& spec) {
+    return metrics_.worker(spec.source + "/" + spec.id);
+  });
+  publisher_ = std::make_unique<Publisher>(control_, hub_, *fleet_, registry_, environment_, metrics_);
+  environment_.on_rebuild([this] { publisher_->changed(); });
+}
+
+Gateway::~Gateway() { stop_threads(); }
+
+void Gateway::run_on_control(std::function<void()> work) {
+  std::promise<void> done;
+  control_.post([&] {
+    work();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+std::vector<std::string> Gateway::start() {
+  if (config_.log.access != "off") {
+    telemetry::AccessLogOptions options;
+    options.path = config_.log.access == "stderr" ? "/dev/stderr" : config_.log.access;
+    access_log_ = std::make_unique<telemetry::AccessLog>(options);
+  }
+  token_ = config_.control.token.reveal();
+  blocking_ = std::make_unique<BlockingPool>(2);
+  watchdog_.start();
+  control_thread_ = std::thread([this] {
+    telemetry::Cells::attach_thread();
+    control_.run();
+  });
+  std::vector<std::string> errors;
+  run_on_control([&] {
+    apply_health(config_);
+    errors = publisher_->apply(config_);
+    if (errors.empty()) errors = apply_sources(config_);
+  });
+  if (!errors.empty()) return errors;
+  IoShared shared{hub_, environment_, metrics_, access_log_.get(), budget_, *this};
+  std::uint16_t port = config_.server.listen.port;
+  const std::uint32_t threads = config::effective_threads(config_.server);
+  try {
+    for (std::uint32_t i = 0; i < threads; ++i) {
+      threads_.push_back(std::make_unique<IoThread>(i, config_, shared, port));
+      port = threads_.front()->port();
+    }
+  } catch (const std::exception& e) {
+    return {"server.listen: can't listen on " + config_.server.listen.to_string() + ": " + e.what() +
+            "; is another process there?"};
+  }
+  errors = start_admin();
+  if (!errors.empty()) return errors;
+  for (auto& thread : threads_) thread->start();
+  watch_fleet();
+  return {};
+}
+
+// Live numbers are read where they stand when somebody scrapes.
+void Gateway::watch_fleet() {
+  auto each = [this](auto value) {
+    return [this, value](const telemetry::GatewayMetrics::Emit& emit) {
+      const auto view = hub_.current();
+      if (!view) return;
+      for (const auto& worker : view->members().workers())
+        emit({{"worker", worker->spec().source + "/" + worker->spec().id}},
+             static_cast<double>(value(*worker)));
+    };
+  };
+  metrics_.watch_worker_inflight(each([](const fleet::Worker& w) { return tg_live_get(&w.live().inflight); }),
+                                 &leases_);
+  metrics_.watch_worker_state(each([](const fleet::Worker& w) { return w.state(); }), &leases_);
+}
+
+std::vector<std::string> Gateway::start_admin() {
+  admin_ = std::make_unique<Admin>(*this, budget_);
+  auto open = [](http::Listener& listener, const config::Address& address, const char* what) -> std::string {
+    if (address.off) return {};
+    try {
+      listener.open(Poco::Net::SocketAddress(address.host, address.port));
+      return {};
+    } catch (const std::exception& e) {
+      return std::string(what) + ": can't listen on " + address.to_string() + ": " + e.what() +
+             "; is another process there? 'off' turns this listener off";
+    }
+  };
+  std::vector<std::string> errors;
+  // The same address as the data port means: served there.
+  if (!(config_.control.listen == config_.server.listen))
+    if (auto text = open(admin_->control_listener, config_.control.listen, "control.listen"); !text.empty())
+      errors.push_back(text);
+  if (auto text = open(admin_->metrics_listener, config_.metrics.listen, "metrics.listen"); !text.empty())
+    errors.push_back(text);
+  if (errors.empty()) admin_->thread = std::thread([this] { admin_->loop.run(); });
+  return errors;
+}
+
+std::uint16_t Gateway::control_port() const noexcept {
+  return admin_ && admin_->control_listener.is_open() ? admin_->control_listener.port() : port();
+}
+
+std::uint16_t Gateway::metrics_port() const noexcept {
+  return admin_ && admin_->metrics_listener.is_open() ? admin_->metrics_listener.port() : 0;
+}
+
+std::vector<std::string> Gateway::reload(config::Config config) {
+  std::vector<std::string> errors;
+  run_on_control([&] {
+    registry_.rescan(registry_options(config, packaged_));
+    errors = publisher_->apply(config);
+    if (errors.empty()) errors = apply_sources(config);
+    if (!errors.empty()) return;
+    apply_health(config);
+    for (auto& thread : threads_) thread->apply(config);
+    budget_.set_limit(config.server.body_budget);
+    if (!(config.server.listen == config_.server.listen) ||
+        !(config.control.listen == config_.control.listen) ||
+        !(config.metrics.listen == config_.metrics.listen) || config.server.threads != config_.server.threads)
+      log::warn("listen addresses and the number of threads change with a restart only");
+    {
+      std::lock_guard lock(token_mutex_);
+      token_ = config.control.token.reveal();
+    }
+    config_ = std::move(config);
+  });
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  metrics_.reload_done(errors.empty(), std::chrono::duration<double>(now).count());
+  if (access_log_) access_log_->reopen();
+  return errors;
+}
+
+void Gateway::apply_health(const config::Config& config) {
+  fleet::HealthOptions options;
+  options.enabled = config.health.enabled;
+  options.path = config.health.path;
+  options.interval_ms = static_cast<std::uint32_t>(config.health.interval.count());
+  options.timeout_ms = static_cast<std::uint32_t>(config.health.timeout.count());
+  options.failures = config.health.failures;
+  options.successes = config.health.successes;
+  options.concurrency = config.health.concurrency;
+  if (health_ && options.enabled == config_.health.enabled) return health_->set_options(options);
+  health_ = std::make_unique<fleet::HealthChecker>(
+      control_, options,
+      [this](const fleet::WorkerPtr& worker, bool healthy, std::string_view reason) {
+        on_verdict(worker, healthy, reason);
+      },
+      [](const fleet::Worker& worker, bool good) {
+        if (!good && worker.metrics())
+          worker.metrics()->errors[static_cast<std::size_t>(telemetry::WorkerError::health)].add();
+      });
+  for (const auto& worker : fleet_->workers()) health_->add(worker);
+}
+
+void Gateway::drain() {
+  draining_.store(true, std::memory_order_relaxed);
+  const auto limit = config_.server.drain;
+  log::info("draining", {{"limit_ms", limit.count()}});
+  // Readiness has fallen; whoever balances over gateways gets a moment to see it before connections are
+  // refused.
+  std::this_thread::sleep_for(std::min<std::chrono::milliseconds>(std::chrono::milliseconds(500), limit / 4));
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::size_t left = threads_.size();
+  for (auto& thread : threads_)
+    thread->drain([&] {
+      std::lock_guard lock(mutex);
+      --left;
+      changed.notify_all();
+    });
+  std::unique_lock lock(mutex);
+  if (!changed.wait_for(lock, limit, [&] { return left == 0; })) {
+    log::warn("the drain's time is up: open requests are ended", {{"limit_ms", limit.count()}});
+    for (auto& thread : threads_) thread->force_close();
+    // What was said last may still be on its way to slow clients.
+    changed.wait_for(lock, std::chrono::seconds(2), [&] { return left == 0; });
+  }
+  lock.unlock();
+  stop_threads();
+}
+
+// The order matters: who may call whom ends last. I/O threads use everything; runners post to control; the
+// control thread destroys what others let go of.
+void Gateway::stop_threads() {
+  for (auto& thread : threads_) thread->stop();
+  for (auto& thread : threads_) thread->join();
+  admin_.reset();
+  leases_.clear();
+  if (!control_thread_.joinable()) return;
+  run_on_control([this] {
+    for (auto& [name, source] : sources_) source.runner->request_stop();
+    sources_.clear();
+    retiring_.clear();
+  });
+  blocking_.reset();
+  run_on_control([this] {
+    threads_.clear();
+    health_.reset();
+    hub_.publish(nullptr);
+    publisher_.reset();
+    fleet_.reset();
+  });
+  run_on_control([] {});  // ends of policies that were posted meanwhile
+  environment_.stop_posting();
+  control_.stop();
+  control_thread_.join();
+  watchdog_.stop();
+}
+
+std::vector<std::string> Gateway::check(const config::Config& config, const std::string& packaged) {
+  Gateway gateway(config, packaged);
+  std::vector<std::string> errors;
+  gateway.control_thread_ = std::thread([&gateway] { gateway.control_.run(); });
+  gateway.run_on_control([&] {
+    errors = gateway.publisher_->apply(config);
+    for (const auto& source : config.discovery) {
+      auto component = gateway.registry_.find(TG_DISCOVERY_INTERFACE, source.source.plugin);
+      if (!component) {
+        errors.push_back(source.source.where.to_string() + ": " + source.source.path + ": " +
+                         component.refusal().text);
+        continue;
+      }
+      auto checked = config::validate_against_json_schema(
+          source.source.config,
+          (*component)->config_schema.empty() ? R"({"type":"object","additionalProperties":false})"
+                                              : (*component)->config_schema,
+          source.source.path);
+      for (const auto& error : checked.diagnostics.errors()) errors.push_back(error);
+    }
+  });
+  return errors;
+}
+
+}  // namespace tidegate::control

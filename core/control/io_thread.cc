@@ -1,0 +1,130 @@
+#include "control/io_thread.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "api/errors.h"
+#include "routing/exchange.h"
+
+namespace tidegate::control {
+namespace {
+
+http::UpstreamLimits upstream_limits(const config::Config& config) {
+  rlimit files{};
+  ::getrlimit(RLIMIT_NOFILE, &files);
+  const double share = static_cast<double>(files.rlim_cur) * config.upstream.descriptor_share;
+  http::UpstreamLimits limits;
+  limits.max_connections =
+      std::max<std::size_t>(16, static_cast<std::size_t>(share) / config::effective_threads(config.server));
+  limits.max_idle_per_worker = config.upstream.max_idle_per_worker;
+  limits.keep_alive_idle_ms = static_cast<std::uint32_t>(config.upstream.keep_alive_idle.count());
+  return limits;
+}
+
+http::ListenerOptions listener_options() {
+  http::ListenerOptions options;
+  const std::string body =
+      api::error_body(api::errors::out_of_descriptors, "the gateway is out of descriptors; try again");
+  options.refusal =
+      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+      "Connection: close\r\nContent-Length: " +
+      std::to_string(body.size()) + "\r\n\r\n" + body;
+  return options;
+}
+
+}  // namespace
+
+http::ServerLimits server_limits(const config::Config& config) {
+  http::ServerLimits limits;
+  const auto& server = config.server;
+  limits.max_head = static_cast<std::uint32_t>(server.max_head);
+  limits.max_headers = server.max_headers;
+  limits.max_body = server.max_body;
+  limits.header_timeout = static_cast<std::uint64_t>(server.timeouts.header.count());
+  limits.body_timeout = static_cast<std::uint64_t>(server.timeouts.body.count());
+  limits.idle_timeout = static_cast<std::uint64_t>(server.timeouts.idle.count());
+  limits.write_timeout = static_cast<std::uint64_t>(server.timeouts.write.count());
+  return limits;
+}
+
+IoThread::IoThread(std::uint32_t number, const config::Config& config, IoShared shared, std::uint16_t port)
+    : number_(number),
+      shared_(shared),
+      io_(loop_, shared.hub, upstream_limits(config), shared.environment, shared.metrics),
+      connections_(loop_, *this, shared.budget, server_limits(config)),
+      listener_(loop_, connections_, listener_options()) {
+  io_.set_number(number);
+  io_.access_log = shared.access_log;
+  io_.offload = [this](std::function<void()> work, std::function<void()> back) {
+    shared_.backend.post_blocking([this, work = std::move(work), back = std::move(back)] {
+      work();
+      loop_.post(back);
+    });
+  };
+  listener_.open(Poco::Net::SocketAddress(config.server.listen.host, port));
+}
+
+IoThread::~IoThread() { join(); }
+
+void IoThread::start() {
+  thread_ = std::thread([this] {
+    telemetry::Cells::attach_thread();
+    loop_.run();
+  });
+}
+
+void IoThread::apply(const config::Config& config) {
+  loop_.post([this, limits = server_limits(config), upstream = upstream_limits(config)] {
+    connections_.set_limits(limits);
+    io_.pool.set_limits(upstream);
+  });
+}
+
+void IoThread::drain(std::function<void()> drained) {
+  loop_.post([this, drained = std::move(drained)] {
+    listener_.close();
+    connections_.drain(drained);
+  });
+}
+
+void IoThread::force_close() {
+  loop_.post([this] {
+    connections_.force_close([](http::ServerConnection&, http::Responder& responder) {
+      if (auto* exchange = dynamic_cast<routing::Exchange*>(&responder)) exchange->last_words();
+    });
+  });
+}
+
+void IoThread::stop() { loop_.stop(); }
+
+void IoThread::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+const telemetry::EndpointMetrics& IoThread::metrics_of(const api::Endpoint* endpoint) {
+  auto& known = endpoint_metrics_[endpoint];
+  if (!known)
+    known = endpoint ? &shared_.metrics.endpoint(std::string(endpoint->path), std::string(endpoint->method))
+                     : &shared_.metrics.endpoint("other", "other");
+  return *known;
+}
+
+std::unique_ptr<http::Responder> IoThread::begin(http::ServerConnection& connection) noexcept {
+  const http::RequestHead& head = connection.head();
+  if (is_local(Surface::data, head.path)) return local_responder(shared_.backend, Surface::data, connection);
+  const api::EndpointMatch match = api::find_endpoint(head.method, head.path);
+  return std::make_unique<routing::Exchange>(io_, connection, match, metrics_of(match.endpoint));
+}
+
+void IoThread::on_protocol_error(int, std::string_view code, const http::PeerAddress&) noexcept {
+  auto [at, fresh] = protocol_errors_.try_emplace(std::string(code));
+  if (fresh) at->second = shared_.metrics.protocol_error(std::string(code));
+  at->second.add();
+}
+
+std::string IoThread::error_body(int status, std::string_view code, std::string_view message) {
+  return api::error_body(status, code, message);
+}
+
+}  // namespace tidegate::control

@@ -1,0 +1,64 @@
+// What: one I/O thread: loop, listener, connections, routing context. The data port's service.
+// Threads: start() and join() by the gateway; everything else on its own loop through post().
+// Ownership: owns all of it. Destroyed after join().
+// Errors: the constructor throws when the address can't be listened on.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <unordered_map>
+
+#include "config/config.h"
+#include "control/local_api.h"
+#include "http/server.h"
+#include "routing/io_context.h"
+
+namespace tidegate::control {
+
+struct IoShared {
+  const routing::ViewHub& hub;
+  plugin::HostEnvironment& environment;
+  telemetry::GatewayMetrics& metrics;
+  telemetry::AccessLog* access_log;
+  http::BodyBudget& budget;
+  Backend& backend;
+};
+
+class IoThread final : private http::Service {
+ public:
+  IoThread(std::uint32_t number, const config::Config& config, IoShared shared, std::uint16_t port);
+  ~IoThread() override;
+
+  std::uint16_t port() const noexcept { return listener_.port(); }
+  void start();
+  void apply(const config::Config& config);  // any thread: limits that may change
+  // Any thread. Closes the listener, lets exchanges end; `drained` comes on this loop's thread when none is
+  // left.
+  void drain(std::function<void()> drained);
+  void force_close();  // any thread: last words to what is open
+  void stop();         // any thread
+  void join();
+  http::EventLoop& loop() noexcept { return loop_; }
+  const http::UpstreamPool& upstreams() const noexcept { return io_.pool; }
+
+ private:
+  std::unique_ptr<http::Responder> begin(http::ServerConnection& connection) noexcept override;
+  void on_protocol_error(int status, std::string_view code, const http::PeerAddress& peer) noexcept override;
+  std::string error_body(int status, std::string_view code, std::string_view message) override;
+  const telemetry::EndpointMetrics& metrics_of(const api::Endpoint* endpoint);
+
+  std::uint32_t number_;
+  IoShared shared_;
+  http::EventLoop loop_;
+  routing::IoContext io_;
+  http::ConnectionSet connections_;
+  http::Listener listener_;
+  std::unordered_map<const api::Endpoint*, const telemetry::EndpointMetrics*> endpoint_metrics_;
+  std::unordered_map<std::string, telemetry::Counter> protocol_errors_;
+  std::thread thread_;
+};
+
+http::ServerLimits server_limits(const config::Config& config);
+
+}  // namespace tidegate::control

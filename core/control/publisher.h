@@ -1,0 +1,71 @@
+// What: makes what requests route by: policy instances from the configuration, tables from memberships,
+// published as views. Threads: the control thread. Ownership: keeps the graph in force; requests keep the
+// graphs and views they use. Borrows everything it is made with. Errors: apply() returns all errors, ready to
+// print, and changes nothing when there are any. A policy whose build fails keeps
+//   its last table.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "fleet/fleet.h"
+#include "http/event_loop.h"
+#include "plugin/registry.h"
+#include "routing/view.h"
+#include "telemetry/metrics.h"
+
+namespace tidegate::control {
+
+struct RouteReadiness {
+  std::string route;
+  bool ready = false;
+  std::string reason;
+};
+
+// What /readiness says; immutable, made with each view.
+struct Readiness {
+  std::uint32_t healthy = 0, total = 0;
+  std::vector<RouteReadiness> routes;
+  bool any_route() const noexcept;
+};
+
+class Publisher {
+ public:
+  Publisher(http::EventLoop& control, routing::ViewHub& hub, fleet::Fleet& fleet, plugin::Registry& registry,
+            plugin::HostEnvironment& environment, telemetry::GatewayMetrics& metrics);
+
+  std::vector<std::string> apply(const config::Config& config);
+  void changed();  // publishes a little later, so that a burst of changes makes one view
+  void publish_now();
+  std::shared_ptr<const routing::RouteGraph> graph() const { return graph_; }
+  std::shared_ptr<const Readiness> readiness() const;  // any thread
+  std::string describe_policies();                     // JSON array for /plugins
+
+ private:
+  std::shared_ptr<plugin::PolicyNode> make_policy(const config::PluginRef& ref, const std::string& instance,
+                                                  std::vector<std::string>& errors, std::string& component);
+  void adopt(routing::RouteGraph& graph);
+  void on_learn() noexcept;
+  void update_readiness(const routing::View& view);
+  void publish_now_quietly() noexcept { publish_now(); }
+
+  static constexpr std::uint32_t coalesce_ms = 2, learn_ms = 20;
+
+  http::EventLoop& control_;
+  routing::ViewHub& hub_;
+  fleet::Fleet& fleet_;
+  plugin::Registry& registry_;
+  plugin::HostEnvironment& environment_;
+  telemetry::GatewayMetrics& metrics_;
+  std::shared_ptr<const routing::RouteGraph> graph_;
+  std::uint64_t generation_ = 0;
+  mutable std::mutex readiness_mutex_;
+  std::shared_ptr<const Readiness> readiness_ = std::make_shared<Readiness>();
+  http::Timer publish_{http::Timer::of<&Publisher::publish_now_quietly>, this};
+  http::Timer learn_{http::Timer::of<&Publisher::on_learn>, this};
+};
+
+}  // namespace tidegate::control

@@ -1,0 +1,222 @@
+#include "routing/exchange.h"
+
+#include <utility>
+
+#include "http/chunked.h"
+#include "http/header_rules.h"
+#include "routing/run.h"
+
+namespace tidegate::routing {
+namespace {
+
+std::string hex(std::uint64_t n) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string text(16, '0');
+  for (int i = 15; i >= 0; --i, n >>= 4) text[static_cast<std::size_t>(i)] = digits[n & 15];
+  return text;
+}
+
+bool named_by_connection(const http::ResponseHead& head, std::string_view name) noexcept {
+  for (std::string_view listed : head.connection_names)
+    if (http::iequals(listed, name)) return true;
+  return false;
+}
+
+}  // namespace
+
+void append_response_headers(const http::ResponseHead& head, std::string& out) {
+  for (const auto& field : head.fields) {
+    if (http::hop_by_hop(field.name) || named_by_connection(head, field.name)) continue;
+    if (http::iequals(field.name, "content-length") || http::iequals(field.name, "date")) continue;
+    out.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+}
+
+Exchange::Exchange(IoContext& io, http::ServerConnection& connection, const api::EndpointMatch& endpoint,
+                   const telemetry::EndpointMetrics& metrics)
+    : io_(io),
+      connection_(connection),
+      endpoint_(endpoint),
+      metrics_(metrics),
+      client_address_(connection.peer().host()),
+      head_ns_(io.loop.now_ns()),
+      unix_ms_(io.environment.unix_ms()) {
+  io_.metrics.requests_inflight.add();
+  request_id_ = connection.head().value("x-request-id");
+  if (!http::sane_request_id(request_id_)) request_id_ = "req-" + hex(io_.environment.random());
+  traceparent_ = connection.head().value("traceparent");
+  if (!http::valid_traceparent(traceparent_))
+    traceparent_ = "00-" + hex(io_.environment.random() | 1) + hex(io_.environment.random()) + "-" +
+                   hex(io_.environment.random() | 1) + "-00";
+}
+
+Exchange::~Exchange() {
+  if (!counted_) finished(499, "client_gone");
+  if (Run* run = take_run()) run->detach(true);
+}
+
+Run* Exchange::take_run() noexcept { return std::exchange(run_, nullptr); }
+
+void Exchange::on_head() noexcept {
+  if (endpoint_.status == 200) return;
+  if (endpoint_.status == 405) {
+    const std::string allow = "Allow: " + std::string(endpoint_.allow) + "\r\n";
+    status_ = 405;
+    connection_.reply(405, "application/json",
+                      api::error_body(api::errors::method_not_allowed,
+                                      "expected " + std::string(endpoint_.allow) + " on this path"),
+                      allow);
+    return finished(405, "method_not_allowed");
+  }
+  fail(api::errors::not_found,
+       "this path is not served: '" + std::string(connection_.head().path.substr(0, 200)) + "'", 0, {});
+}
+
+void Exchange::on_request() noexcept {
+  received_ns_ = io_.loop.now_ns();
+  run_ = new Run(io_, *this);
+  run_->start();
+}
+
+void Exchange::on_writable() noexcept {
+  if (run_) run_->client_writable();
+}
+
+void Exchange::on_client_gone() noexcept {
+  io_.metrics.client_cancelled.add();
+  if (!counted_) finished(responded_ ? status_ : 499, "client_gone");
+  if (Run* run = take_run()) run->detach(true);
+}
+
+void Exchange::last_words() noexcept {
+  if (!responded_) return fail(api::errors::draining, "the gateway is shutting down", 1, {});
+  std::string closing;
+  if (run_)
+    for (const auto& leg : run_->legs())
+      if (!leg->ended()) closing = leg->open_event_closing();
+  relay_broken(api::errors::draining, "the gateway is shutting down", closing);
+}
+
+void Exchange::add_own_headers(std::string& block) noexcept {
+  block.append("X-Request-Id: ").append(request_id_).append("\r\n");
+  if (run_ && connection_.head().find("x-tidegate-route"))
+    block.append("X-Tidegate-Route: ").append(run_->explain()).append("\r\n");
+}
+
+void Exchange::fail(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s,
+                    std::string_view param) noexcept {
+  if (responded_) return;
+  responded_ = true;
+  status_ = static_cast<std::uint32_t>(code.status);
+  std::string block;
+  add_own_headers(block);
+  if (retry_after_s) block.append("Retry-After: ").append(std::to_string(retry_after_s)).append("\r\n");
+  finished(status_, code.code);
+  connection_.reply(code.status, "application/json", api::error_body(code, message, param), block);
+  if (Run* run = take_run()) run->detach(true);
+}
+
+void Exchange::begin_response(std::uint32_t status, std::string& block, bool fixed, std::uint64_t length,
+                              bool has_body, bool event_stream) noexcept {
+  responded_ = true;
+  status_ = status;
+  fixed_ = fixed;
+  event_stream_ = event_stream;
+  if (event_stream) io_.metrics.streams.add();
+  // The engine may have set one of its own.
+  add_own_headers(block);
+  http::Framing framing = http::Framing::stream();
+  if (fixed) framing = http::Framing::fixed(length);
+  if (!has_body && !fixed) framing = http::Framing::none();
+  connection_.send_head(static_cast<int>(status), block, framing);
+}
+
+bool Exchange::relay(std::span<const iovec> pieces) noexcept { return connection_.send(pieces); }
+
+void Exchange::relay_end(std::span<const iovec> last, std::string_view trailer_section) noexcept {
+  std::string trailers;
+  if (!trailer_section.empty()) {
+    std::vector<http::HeaderField> fields;
+    if (http::parse_trailers(trailer_section, fields, true))
+      for (const auto& field : fields)
+        trailers.append(field.name).append(": ").append(field.value).append("\r\n");
+  }
+  connection_.finish(last, trailers);
+  finished(status_, {});
+  if (Run* run = take_run()) run->detach(false);
+}
+
+void Exchange::relay_broken(api::ErrorCode code, std::string_view message,
+                            std::string_view closing) noexcept {
+  finished(status_, code.code);
+  connection_.keep_alive(false);
+  if (event_stream_ && !fixed_) {
+    connection_.send(std::string(closing) + api::sse_error_event(code, message));
+    connection_.finish();
+  } else {
+    connection_.abort();
+  }
+  if (Run* run = take_run()) run->detach(true);
+}
+
+void Exchange::finished(std::uint32_t status, std::string_view error) noexcept {
+  if (counted_) return;
+  counted_ = true;
+  const std::uint64_t now = io_.environment.monotonic_ns();
+  io_.metrics.requests_inflight.sub();
+  if (event_stream_) io_.metrics.streams.sub();
+  metrics_.done(static_cast<int>(status), static_cast<double>(now - head_ns_) * 1e-9);
+  io_.metrics.overhead.observe(static_cast<double>(overhead_ns_) * 1e-9);
+  if (run_) io_.metrics.attempts.observe(run_->attempts());
+  http::StreamStats stats;
+  std::uint64_t ttft_ns = 0;
+  if (run_ && !run_->legs().empty()) {
+    for (const auto& leg : run_->legs())
+      if (leg->spec().response == TG_RESPONSE_RELAY) {
+        stats = leg->stats();
+        ttft_ns = leg->ttft_ns();
+      }
+    if (const auto* metrics = run_->route_metrics()) {
+      metrics->requests[status / 100 < 6 ? status / 100 : 0].add();
+      if (stats.usage.prompt >= 0) metrics->tokens_prompt.add(static_cast<double>(stats.usage.prompt));
+      if (stats.usage.cached >= 0) metrics->tokens_cached.add(static_cast<double>(stats.usage.cached));
+      if (stats.usage.completion >= 0)
+        metrics->tokens_output.add(static_cast<double>(stats.usage.completion));
+      else if (stats.token_events > 0)
+        metrics->events_output.add(static_cast<double>(stats.token_events));
+    }
+  }
+  if (!io_.access_log) return;
+  std::vector<telemetry::AccessLeg> legs;
+  if (run_)
+    for (const auto& leg : run_->legs())
+      legs.push_back(
+          {leg->worker()->spec().id, leg->ended() ? "ended" : "open", static_cast<int>(leg->http_status())});
+  telemetry::AccessRecord record;
+  record.unix_ms = unix_ms_;
+  record.request_id = request_id_;
+  record.client = client_address_;
+  record.method = connection_.head().method;
+  record.path = connection_.head().path;
+  record.status = static_cast<int>(status);
+  record.error = error;
+  record.stream = event_stream_;
+  if (run_) {
+    record.model = run_->model();
+    record.route = run_->route_name();
+    record.policy = run_->policy_name();
+    record.attempts = run_->attempts();
+  }
+  record.legs = legs;
+  record.prompt_tokens = stats.usage.prompt;
+  record.cached_tokens = stats.usage.cached;
+  record.output_tokens =
+      stats.usage.completion >= 0 ? stats.usage.completion : static_cast<std::int64_t>(stats.token_events);
+  if (ttft_ns) record.ttft_us = static_cast<std::int64_t>(ttft_ns / 1000);
+  record.total_us = static_cast<std::int64_t>((now - head_ns_) / 1000);
+  record.overhead_us = static_cast<std::int64_t>(overhead_ns_ / 1000);
+  record.bytes_out = connection_.response_bytes();
+  io_.access_log->write(record);
+}
+
+}  // namespace tidegate::routing

@@ -1,0 +1,72 @@
+// What: the client's side of a proxied request: the server's Responder, which answers for a Run.
+// Threads: its loop's.
+// Ownership: owned by its connection; owns its Run until it detaches from it.
+// Errors: as its run says.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "api/endpoints.h"
+#include "api/errors.h"
+#include "http/server_connection.h"
+#include "routing/io_context.h"
+#include "telemetry/metrics.h"
+
+namespace tidegate::routing {
+
+class Run;
+
+class Exchange final : public http::Responder {
+ public:
+  Exchange(IoContext& io, http::ServerConnection& connection, const api::EndpointMatch& endpoint,
+           const telemetry::EndpointMetrics& metrics);
+  ~Exchange() override;
+
+  void on_head() noexcept override;
+  void on_request() noexcept override;
+  void on_writable() noexcept override;
+  void on_client_gone() noexcept override;
+  // The drain's time is up: an open event stream gets an error event, anything else is cut.
+  void last_words() noexcept;
+
+  // For the run.
+  http::ServerConnection& connection() noexcept { return connection_; }
+  const http::RequestHead& head() const noexcept { return connection_.head(); }
+  const api::Endpoint& endpoint() const noexcept { return *endpoint_.endpoint; }
+  std::string_view request_id() const noexcept { return request_id_; }
+  std::string_view traceparent() const noexcept { return traceparent_; }
+  const std::string& client_address() const noexcept { return client_address_; }
+  std::uint64_t received_ns() const noexcept { return received_ns_; }
+
+  void fail(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s,
+            std::string_view param) noexcept;
+  void begin_response(std::uint32_t status, std::string& header_block, bool fixed, std::uint64_t length,
+                      bool has_body, bool event_stream) noexcept;
+  bool relay(std::span<const iovec> pieces) noexcept;  // false: pause the worker
+  void relay_end(std::span<const iovec> last, std::string_view trailer_section) noexcept;
+  // The worker died in the middle of its response.
+  void relay_broken(api::ErrorCode code, std::string_view message, std::string_view closing) noexcept;
+  void note_overhead(std::uint64_t ns) noexcept { overhead_ns_ += ns; }
+
+ private:
+  void finished(std::uint32_t status, std::string_view error) noexcept;
+  void add_own_headers(std::string& block) noexcept;
+  Run* take_run() noexcept;
+
+  IoContext& io_;
+  http::ServerConnection& connection_;
+  api::EndpointMatch endpoint_;
+  const telemetry::EndpointMetrics& metrics_;
+  Run* run_ = nullptr;
+  std::string request_id_, traceparent_, client_address_;
+  std::uint64_t head_ns_, received_ns_ = 0, overhead_ns_ = 0, unix_ms_;
+  std::uint32_t status_ = 0;
+  bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false;
+};
+
+// Appends the end-to-end headers of an engine's response as "Name: value\r\n" lines.
+void append_response_headers(const http::ResponseHead& head, std::string& out);
+
+}  // namespace tidegate::routing

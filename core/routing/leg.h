@@ -1,0 +1,112 @@
+// What: one leg of a route plan: a request to one worker, its response, its end.
+//   waiting -> started -> answered -> ended; or ended from any of them. `answered` is what the ABI's plan.h
+//   calls so.
+// Threads: its loop's.
+// Ownership: owned by its Run, until the run is deleted; borrows the run's body and the plan's memory.
+// Errors: told to the run as a LegFailure; the run decides what it means.
+#pragma once
+
+#include <tidegate/plugin.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "api/errors.h"
+#include "api/splice.h"
+#include "fleet/worker.h"
+#include "http/event_loop.h"
+#include "http/sse.h"
+#include "http/upstream.h"
+
+namespace tidegate::routing {
+
+class Run;
+
+// Why a leg failed, in the words of the client's error.
+struct LegFailure {
+  api::ErrorCode code = api::errors::internal_error;
+  tg_status status = TG_E_INTERNAL;
+  std::uint32_t http_status = 0;  // the engine's, if it answered
+  std::string detail;
+};
+
+class Leg final : private http::UpstreamClient {
+ public:
+  // Counts the leg's load on its worker from here on.
+  Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,
+      fleet::WorkerPtr worker) noexcept;
+  ~Leg();
+
+  void start() noexcept;
+  void pause() noexcept;
+  void resume() noexcept;
+  // Ends it, now or (TG_CANCEL_AFTER_FIRST_ITEM) after the first byte of its response. The worker is not to
+  // blame.
+  void cancel() noexcept;
+  void fail(LegFailure failure) noexcept;
+
+  const tg_leg& spec() const noexcept { return spec_; }
+  std::uint32_t index() const noexcept { return index_; }
+  std::uint32_t attempt() const noexcept { return attempt_; }
+  const fleet::WorkerPtr& worker() const noexcept { return worker_; }
+  bool waiting() const noexcept { return state_ == State::waiting; }
+  bool answered() const noexcept { return state_ == State::answered || (ended() && ok_); }
+  bool ended() const noexcept { return state_ == State::ended; }
+  bool sent() const noexcept { return sent_ns_ != 0; }
+  bool lingering() const noexcept { return lingering_; }
+  std::uint32_t outcome() const noexcept { return outcome_; }
+  std::uint32_t http_status() const noexcept { return http_status_; }
+  const std::string& drained() const noexcept { return drained_; }
+  const http::StreamStats stats() const noexcept;
+  std::uint64_t ttft_ns() const noexcept { return first_byte_ns_ ? first_byte_ns_ - started_ns_ : 0; }
+  std::string_view open_event_closing() const noexcept;  // of a relayed event stream
+
+ private:
+  enum class State : std::uint8_t { waiting, started, answered, ended };
+  using Observer = std::variant<std::monostate, http::SseObserver, http::JsonTailObserver>;
+
+  void on_request_sent() noexcept override;
+  void on_response_head(const http::ResponseHead& head, http::BodyKind kind) noexcept override;
+  void on_response_body(const http::BodyPart& part) noexcept override;
+  void on_response_end() noexcept override;
+  void on_fault(http::UpstreamFault fault, std::string_view detail) noexcept override;
+  void on_limit() noexcept;
+
+  bool make_body() noexcept;
+  bool capture_into(std::vector<api::BodyEdit>& edits) noexcept;
+  bool make_head(std::string& out, std::size_t body_bytes) noexcept;
+  void relay(const http::BodyPart& part) noexcept;
+  void note_first_byte() noexcept;
+  void note_tokens(std::uint64_t before) noexcept;
+  void answer() noexcept;
+  void cut() noexcept;
+  void send_cancel() noexcept;
+  void end(std::uint32_t outcome, tg_status status) noexcept;
+  void count_failure(const LegFailure& failure) noexcept;
+  void complete(tg_status status) noexcept;
+
+  Run& run_;
+  tg_leg spec_;
+  fleet::WorkerPtr worker_;
+  http::UpstreamCall* call_ = nullptr;
+  std::uint32_t index_, attempt_, tokens_counted_;
+  State state_ = State::waiting;
+  bool ok_ = false, lingering_ = false, event_stream_ = false, body_done_ = false, soft_failure_ = false;
+  std::uint32_t outcome_ = TG_OUTCOME_CANCELLED, http_status_ = 0;
+  std::uint64_t selected_ns_, started_ns_ = 0, sent_ns_ = 0, first_byte_ns_ = 0, last_piece_ns_ = 0;
+  std::string head_block_;  // the client's response head, until it is sent
+  bool fixed_ = false;      // the response has a length
+  std::uint64_t length_ = 0;
+  std::string drained_;
+  Observer observer_;
+  http::TokenUsage usage_;
+  std::vector<iovec> body_;
+  std::unique_ptr<api::Splice> splice_;
+  std::vector<std::string> captured_;
+  http::Timer limit_{http::Timer::of<&Leg::on_limit>, this};
+};
+
+}  // namespace tidegate::routing
