@@ -29,6 +29,10 @@ struct BodyEdit {
 // a name the last counts. Bytes that no edit touches stay as they were, white space included.
 class Splice {
  public:
+  Splice() = default;
+  Splice(Splice&&) noexcept = default;  // slices stay valid
+  Splice& operator=(Splice&&) noexcept = default;
+
   void apply(std::string_view body, const BodyScan& scan, std::span<const BodyEdit> edits);
 
   std::span<const std::string_view> slices() const noexcept { return slices_; }
@@ -36,14 +40,20 @@ class Splice {
   std::string join() const;                              // for tests and for small bodies
 
  private:
-  struct Cut;
+  struct Fate {
+    bool keep = true;
+    const BodyEdit* edit = nullptr;  // of a kept member: its new value
+  };
+  void decide(const BodyScan& scan, std::span<const BodyEdit> edits);
+  void append_new(std::string_view body, const BodyScan& scan, std::span<const BodyEdit> edits, bool comma);
   void cut(std::string_view body, std::size_t from, std::size_t to, std::string_view instead);
   std::string_view store(std::string_view name, std::string_view value, bool comma);
 
   std::string arena_;
   std::vector<std::string_view> slices_;
-  std::vector<char> keep_;
-  std::size_t at_ = 0;
+  std::vector<Fate> fates_;
+  std::vector<char> used_;  // edits that need no new member
+  std::size_t at_ = 0;      // the body is taken over up to here
   std::size_t total_ = 0;
 };
 
