@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import report
 import scenarios
@@ -30,7 +31,7 @@ def arguments():
                         help="a scenario or group, may be repeated: post1k, streams, body220k, select, post1k-32, ...")
     parser.add_argument("--quick", action="store_true", help="3 shorter rounds; not for publication")
     parser.add_argument("--rounds", type=int, help="good rounds of each scenario (default: 5, or 3 with --quick)")
-    parser.add_argument("--max-void", type=int, default=2, help="void rounds after which a scenario is given up")
+    parser.add_argument("--max-void", type=int, default=3, help="void rounds after which a scenario is given up")
     parser.add_argument("--threads", type=int, default=2, help="loops, workers or threads of every proxy")
     parser.add_argument("--select-bench", help="program that prints a JSON table of selection costs")
     parser.add_argument("--json", nargs="?", const="-", metavar="FILE", help="write everything as JSON (- or nothing: "
@@ -126,7 +127,13 @@ def show(found):
     print("; ".join(about["versions"].values()))
     print(f"{about['threads']} threads a proxy, medians of {about['rounds']} interleaved rounds"
           f"{' (quick: shorter windows)' if about['quick'] else ''}; client, backend and proxy share the cores, "
-          f"nothing is pinned; CPU us is per request or per chunk\n")
+          f"nothing is pinned; CPU us is per request or per chunk")
+    others = [report_["others_cpu"] for result in found["scenarios"].values() for round_ in result["rounds"]
+              for report_ in round_.values()]
+    if others:
+        print(f"CPU that other processes took meanwhile: median {median(others):.0%}, at most {max(others):.0%}"
+              f"{' - too much for numbers to rely on' if median(others) > 0.05 else ''}")
+    print()
     print("\n".join(report.table_lines(found["scenarios"])))
     if "select" in found:
         print("\nselection:\n" + json.dumps(found["select"], indent=1))

@@ -264,7 +264,9 @@ class Backend {
   }
 
   void run_timers() {
-    while (!timers_.empty() && timers_.top().due <= now_ns()) {
+    // A bounded turn: a backend that has fallen behind still accepts and reads.
+    const std::uint64_t now = now_ns();
+    for (int turn = 0; turn < 512 && !timers_.empty() && timers_.top().due <= now; ++turn) {
       const Timer timer = timers_.top();
       timers_.pop();
       Connection& connection = *connections_[timer.slot];

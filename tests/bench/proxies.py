@@ -154,5 +154,7 @@ class Fleet:
         return [find_binary("haproxy", "haproxy"), "-db", "-f", config], "/health"
 
     def _tidegate(self, address, scenario):
-        config = self._fill("tidegate.yaml.in", "tidegate.yaml", LISTEN=address, METRICS=f"{HOST}:{free_port()}")
-        return [Path(self.tidegate).resolve(), "serve", "--config", config], "/readiness"
+        binary = Path(self.tidegate).resolve()
+        config = self._fill("tidegate.yaml.in", "tidegate.yaml", LISTEN=address, METRICS=f"{HOST}:{free_port()}",
+                            PLUGINS=binary.parent.parent / "lib/tidegate/plugins")
+        return [binary, "serve", "--config", config], "/readiness"

@@ -96,6 +96,8 @@ def table_lines(results):
             cells += f"{row['per_second']:>12.0f}{row['p50_us']:>10.0f}{row['p99_us']:>10.0f}"
             if name.startswith("streams") and proxy != "direct":
                 cells += f"{row['memory_per']:>10.0f}"
+            if any(round_[proxy]["behind"] for round_ in result["rounds"]):
+                cells += "  behind the rate"
             lines.append(cells.rstrip())
         if result["void"]:
             lines.append(f"{'':<14}{len(result['void'])} void round(s)")
