@@ -1,3 +1,4 @@
+// Longer than 400 lines: one pass over one document, whose iterators must not leave this file.
 #include "api/body_scan.h"
 
 #include <simdjson.h>

@@ -1,3 +1,4 @@
+// Longer than 400 lines: every refused form of a head by its name, in one list.
 #include "http/head.h"
 
 #include <doctest/doctest.h>
