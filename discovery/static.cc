@@ -66,8 +66,8 @@ class Static {
       if (text == role) w.role = value;
     for (uint32_t m = 0; m < config.count(at + "/models"); ++m)
       w.models.push_back(config.string(at + "/models/" + std::to_string(m)));
-    if (auto labels = config.json(at + "/labels"))
-      for (auto& [key, value] : nlohmann::json::parse(*labels).items()) w.labels.emplace_back(key, value);
+    auto labels = nlohmann::json::parse(config.json(at + "/labels").value_or("{}"));
+    for (auto& [key, value] : labels.items()) w.labels.emplace_back(key, value.get<std::string>());
     return w;
   }
 

@@ -5,6 +5,9 @@
 // Ownership Wrappers borrow: an Out, a Stop or a view() lives as long as the call that gave it.
 // Errors    Control functions of a plugin throw, best a tg::Error; guard() makes a tg_error of it.
 #pragma once
+#if __cplusplus < 202002L
+#  error "the C++ layer of the Tidegate SDK needs C++20; plugin.h is for C and older C++"
+#endif
 #include <chrono>
 #include <cstdint>
 #include <cstring>
