@@ -3,7 +3,7 @@
 //   calls serialised unless the instance is concurrent, slips counted and logged once a window, quarantine.
 // Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish nothing).
 // Ownership: shared; the process's table holds weak references, so that the watchdog can come from an id.
-// Errors: nothing throws. A caught exception is TG_E_INTERNAL and a slip.
+// Errors: nothing throws. A caught exception is a slip.
 #pragma once
 
 #include <array>
@@ -48,6 +48,9 @@ struct ContainmentLimits {
   std::uint32_t over_budget = 16, sampled = 256;  // this many of so many timed calls: quarantine
   std::uint64_t log_window_ns = 10'000'000'000;
 };
+// What guarded calls yield besides a plugin's own status: it threw (counted already); it was not called,
+// because the instance was quarantined while this call waited for its turn.
+constexpr tg_status call_threw = -1, call_skipped = -2;
 constexpr std::uint32_t sample_period = 17;  // odd, so that a parent and its one child are both timed
 
 class Containment {
@@ -65,7 +68,7 @@ class Containment {
   bool quarantined() const noexcept { return quarantine() != Quarantine::none; }
   void enter_quarantine(Quarantine why, std::string_view detail) noexcept;
 
-  // Calls fn() (which yields a tg_status) as a [request] call. TG_E_UNAVAILABLE: quarantined while waiting.
+  // Calls fn(), which yields a tg_status, as a [request] call.
   template <class Fn>
   tg_status request_call(Function, Fn&& fn) noexcept;
   // Calls fn() as a [control] call.

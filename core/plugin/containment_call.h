@@ -9,20 +9,25 @@
 
 namespace tidegate::plugin {
 
+// The ABI's set is closed: an unknown status is TG_E_INTERNAL.
+constexpr tg_status own_status(tg_status s) noexcept {
+  return s < TG_OK || s > TG_E_INTERNAL ? TG_E_INTERNAL : s;
+}
+
 template <class Fn>
 tg_status Containment::request_call(Function function, Fn&& fn) noexcept {
   ThreadCell& cell = this_thread();
-  if (!concurrent_ && !lock()) return TG_E_UNAVAILABLE;
+  if (!concurrent_ && !lock()) return call_skipped;
   const bool timing = --cell.until_sample == 0;
   std::uint64_t started = 0;
   if (timing) [[unlikely]] {
     cell.until_sample = sample_period;
     started = environment_.monotonic_ns();
   }
-  tg_status status = TG_E_INTERNAL;
+  tg_status status = call_threw;
   try {
     Inside inside(cell, id_, function);
-    status = std::forward<Fn>(fn)();
+    status = own_status(std::forward<Fn>(fn)());
   } catch (const std::exception& e) {
     threw(function, e.what());
   } catch (...) {
@@ -38,13 +43,13 @@ template <class Fn>
 tg_status Containment::control_call(Function function, Fn&& fn) noexcept {
   try {
     Inside inside(this_thread(), id_, function);
-    return std::forward<Fn>(fn)();
+    return own_status(std::forward<Fn>(fn)());
   } catch (const std::exception& e) {
     threw(function, e.what());
   } catch (...) {
     threw(function, "an exception that is no std::exception");
   }
-  return TG_E_INTERNAL;
+  return call_threw;
 }
 
 }  // namespace tidegate::plugin

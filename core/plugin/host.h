@@ -8,7 +8,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,7 +24,6 @@ namespace tidegate::plugin {
 class ChildPolicies {
  public:
   virtual tg_status create_child(std::string_view path, tg_child**, tg_policy_traits*, tg_error*) = 0;
-  virtual tg_status pick_child(const tg_child&, const tg_pick_args&, const tg_plan**) noexcept = 0;
 
  protected:
   ~ChildPolicies() = default;
@@ -69,8 +67,17 @@ class InstanceHost {
   struct Abi : tg_host {
     InstanceHost* self;
   };
-  struct Timer;
+  struct Timer {
+    InstanceHost* host;
+    void (*fn)(void*);
+    void* argument;
+    std::uint64_t id;
+    bool once;
+  };
   struct Life;
+  static std::shared_ptr<Life> make_life();
+  static void run_posted(void*) noexcept;
+  static void run_timer(void*) noexcept;
   HostEnvironment& environment_;
   const std::string component_, instance_;
   ChildPolicies* const children_;
@@ -99,5 +106,8 @@ inline std::string_view view(tg_str s) noexcept {
 inline tg_str to_str(std::string_view s) noexcept { return tg_str{s.data(), s.size()}; }
 // Fills a caller's error (may be null); cuts text that is too long.
 tg_status set_error(tg_error*, tg_status, std::string_view where, std::string_view text) noexcept;
+// What a plugin wrote, cut at the field's end should it have forgotten the NUL.
+std::string error_text(const tg_error&);
+std::string error_where(const tg_error&);
 
 }  // namespace tidegate::plugin

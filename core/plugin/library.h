@@ -18,6 +18,7 @@
 namespace tidegate::plugin {
 
 class HostEnvironment;
+class InstanceHost;
 class Library;
 
 enum class Kind { policy, scorer, discovery, draft };
@@ -67,7 +68,7 @@ class Library {
 
  private:
   Library() = default;
-  static Outcome<const Library*> load(std::string path, FileIdentity, int descriptor, bool replaced, Options);
+  friend class LibraryStore;
 
   std::string path_, opened_as_, name_, version_, vendor_, license_;
   FileIdentity file_;
@@ -75,6 +76,7 @@ class Library {
   tg_status (*init_)(const tg_host*, tg_error*) = nullptr;
   mutable bool initialised_ = false;
   mutable Refusal init_refusal_;
+  mutable InstanceHost* init_host_ = nullptr;  // for ever, as the library
 };
 
 // Checks a descriptor and copies its components; `path` is for the text of refusals. Apart for tests.
@@ -85,7 +87,7 @@ struct Descriptor {
 };
 Outcome<Descriptor> read_descriptor(const tg_plugin*, const std::string& path, Library::Options);
 
-// The id of what flags' lower half may hold for a kind.
+// The need bits (lower half of the flags) that components of a kind may set.
 std::uint32_t known_needs(Kind) noexcept;
 
 }  // namespace tidegate::plugin

@@ -23,8 +23,9 @@ class Outcome {
   Outcome(Refusal refusal) : held_(std::move(refusal)) {}
 
   explicit operator bool() const noexcept { return held_.index() == 0; }
-  T& operator*() { return std::get<0>(held_); }
-  const T& operator*() const { return std::get<0>(held_); }
+  T& operator*() & { return std::get<0>(held_); }
+  T&& operator*() && { return std::get<0>(std::move(held_)); }
+  const T& operator*() const& { return std::get<0>(held_); }
   T* operator->() { return &std::get<0>(held_); }
   const Refusal& refusal() const { return std::get<1>(held_); }
 

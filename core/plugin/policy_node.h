@@ -24,6 +24,10 @@
 #include "plugin/library.h"
 #include "plugin/request.h"
 
+struct tg_child {  // what a parent holds of a child; part of the child's node
+  tidegate::plugin::PolicyNode* node;
+};
+
 namespace tidegate::plugin {
 
 class Registry;
@@ -102,6 +106,8 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   // The end of one leg: cookie and ticket are the leg's; completion.cookie is filled in here.
   void complete(tg_request& request, std::uint64_t cookie, std::uint64_t ticket,
                 const tg_completion&) noexcept;
+  // A parent's pick of this child, in the request of args; the plan lives as long as the request.
+  tg_status pick_for_parent(const tg_pick_args&, const tg_plan**) noexcept;
   // TG_OK, or what went wrong: the caller relays the data as it came.
   tg_status transform(const tg_transform_args&, tg_out&) noexcept;
 
@@ -111,14 +117,15 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   PolicyNode(const Component&, std::string instance, const std::string& config, HostEnvironment&, Making&);
   static Created make(const Component&, std::string instance, std::string config, HostEnvironment&, Making&);
   tg_status create_child(std::string_view, tg_child**, tg_policy_traits*, tg_error*) override;
-  tg_status pick_child(const tg_child&, const tg_pick_args&, const tg_plan**) noexcept override;
 
   Adoption adopt_state(PolicyNode& previous);
   void build_into(TableSet&, const std::shared_ptr<const tg_snapshot>&);
   void release(void* table) noexcept;
-  PickStatus call_pick(tg_request&, const void* table, const tg_pick_args&, tg_plan&) noexcept;
-  const tg_plan* hand_over(tg_request&, const tg_plan&) noexcept;
-  void settle(tg_request&, const tg_pick_args&, tg_plan&, bool selected) noexcept;
+  PickStatus call_pick(tg_request&, const tg_pick_args&, tg_plan&) noexcept;
+  PickStatus judge(tg_request&, const tg_pick_args&, tg_plan&, std::uint32_t tickets_before) noexcept;
+  static bool claim_tickets(tg_request&, const tg_plan&, std::uint32_t tickets_before) noexcept;
+  const tg_plan* hand_over(tg_request&, const tg_pick_args&, const tg_plan&) noexcept;
+  static void settle(tg_request&, const tg_pick_args&, const tg_plan&, bool selected) noexcept;
   void call_complete(const tg_completion&) noexcept;
 
   const Component& component_;
@@ -130,6 +137,7 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   Making* making_ = nullptr;  // inside create() only
   std::uint32_t index_ = 0;   // of its table
   std::uint32_t tree_size_ = 1;
+  tg_child as_child_{this};
   void* self_ = nullptr;
   bool created_ = false;
   tg_policy_traits traits_{};

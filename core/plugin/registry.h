@@ -8,8 +8,7 @@
 // it. Errors: Refusal. A library that is refused is kept in list() with the reason.
 #pragma once
 
-#include <map>
-#include <optional>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,7 +21,9 @@ struct LibraryState {
   std::string path;
   const Library* library = nullptr;  // null: refused
   std::string refused;
-  bool replaced = false;  // another library was loaded from this path before; it serves its old instances on
+  bool by_exact_path = false;
+  // Another library was loaded from this path before; it serves its old instances on.
+  bool replaced() const { return library && library->opened_as() != library->path(); }
 };
 
 class Registry {
@@ -37,14 +38,14 @@ class Registry {
 
   Outcome<const Component*> find(std::string_view interface_id, std::string_view name);
   // Everything on the search path and what was opened by exact path, in the order of opening. Scans.
-  const std::vector<LibraryState>& list();
+  const std::deque<LibraryState>& list();
   // Forgets what was seen, so that new, replaced and removed files are noticed by the next look-up.
   void rescan();
   void rescan(Options);
 
  private:
   const LibraryState& open(const std::string& path, bool by_exact_path);
-  Outcome<bool> check_names(const Library&) const;
+  std::string clash(const Library&) const;
   Outcome<const Component*> find_in_file(const std::string& path, std::string_view interface_id,
                                          std::string_view name);
   Outcome<const Component*> find_exact(const std::string& path, std::string_view interface_id);
@@ -54,8 +55,7 @@ class Registry {
   Options options_;
   HostEnvironment* environment_;
   bool scanned_ = false;
-  std::vector<LibraryState> states_;
-  std::map<std::string, const Library*> last_at_path_;  // survives rescan(): tells a replaced file
+  std::deque<LibraryState> states_;  // deque: references into it stay good
 };
 
 }  // namespace tidegate::plugin

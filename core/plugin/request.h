@@ -47,8 +47,9 @@ struct Ticket {
   PolicyNode* node = nullptr;
   std::uint64_t cookie = 0, below = 0;
   std::uint32_t slot = 0, generation = 0, leg = 0, stage = 0;
-  bool open = false;   // its one complete() is still owed
-  bool taken = false;  // part of the plan that is being settled
+  bool open = false;     // its one complete() is still owed
+  bool claimed = false;  // in a parent's plan, so no other may have it
+  bool taken = false;    // reached from the final plan
 };
 
 class Arena {
@@ -102,5 +103,5 @@ struct tg_request final {
   tidegate::plugin::Arena arena_;
   std::size_t plugin_bytes_ = 0;
   Chunk* first_ = nullptr;
-  std::uint32_t ticket_count_ = 0, open_legs_ = 0, depth_ = 0;
+  std::uint32_t ticket_count_ = 0, open_legs_ = 0;
 };

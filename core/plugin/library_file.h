@@ -1,0 +1,36 @@
+// What: a plugin's file before it is loaded: is it one, may it be trusted, which one is it.
+// Threads: [any].
+// Ownership: a PluginFile owns its descriptor until release().
+// Errors: Refusal.
+#pragma once
+
+#include <string>
+
+#include "plugin/library.h"
+
+namespace tidegate::plugin {
+
+class PluginFile {
+ public:
+  // Opens and checks the file: regular, owned by root or by us and written by nobody else (its directory
+  // too), ELF, with our entry symbol among its names.
+  static Outcome<PluginFile> inspect(const std::string& path);
+
+  PluginFile(PluginFile&& other) noexcept;
+  PluginFile& operator=(PluginFile&&) = delete;
+  ~PluginFile();
+
+  const std::string& path() const noexcept { return path_; }  // canonical
+  const FileIdentity& identity() const noexcept { return identity_; }
+  // /proc/<pid>/fd/N: a name that no library was loaded under before. The descriptor stays open for ever, so
+  // that N is not used again; <pid> and not `self`, so that debuggers can follow it.
+  std::string release_as_name();
+
+ private:
+  PluginFile(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
+  std::string path_;
+  int descriptor_;
+  FileIdentity identity_;
+};
+
+}  // namespace tidegate::plugin

@@ -1,0 +1,20 @@
+/* A policy that the test drives: its configuration carries the address of the test's hooks, {"hooks": 1234},
+ * and optionally its children, {"a": {...}, "b": {...}}. */
+#ifndef TIDEGATE_TESTS_SCRIPTED_H
+#define TIDEGATE_TESTS_SCRIPTED_H
+#include <tidegate/plugin.h>
+
+struct scripted_hooks;
+typedef struct scripted {
+  const char* name; /* of the instance */
+  const tg_host_policy* policies;
+  tg_child* children[2]; /* /a and /b, where they are configured */
+  const struct scripted_hooks* hooks;
+} scripted;
+
+typedef struct scripted_hooks {
+  void* context;
+  tg_status (*pick)(void* context, const scripted*, const tg_pick_args*, tg_plan*);
+  void (*complete)(void* context, const scripted*, const tg_completion*);
+} scripted_hooks;
+#endif
