@@ -60,7 +60,7 @@ TEST_CASE("a single candidate is picked") {
   CHECK(picks_of(fleet, 3) == std::map<uint32_t, int>{{0, 3}});
 }
 
-TEST_CASE("a day of traffic waits less than with random picks would be possible") {
+TEST_CASE("a day of traffic is spread evenly and waits little") {
   FakeHost host;
   Fleet fleet(8);
   PolicyUnderTest policy(host, fleet, tg_plugin_v1(), "power_of_two");

@@ -189,14 +189,14 @@ TEST_CASE("what picks remember is learned, and the wish for a new table is passe
   CHECK(of(policy).learned == 6);
 }
 
-TEST_CASE("a failing build keeps the last table") {
+TEST_CASE("a failing build is reported with its reason") {
   FakeHost host;
   Fleet fleet(2);
   PolicyUnderTest policy(host, fleet, full);
   policy.pick();
   of(policy).refuse_build = true;
   fleet.add();
-  CHECK_THROWS_AS(policy.rebuild(), tg::Error);
+  CHECK_THROWS_WITH_AS(policy.rebuild(), "too many workers", tg::Error);
 }
 
 TEST_CASE("state goes from instance to instance by adoption and as bytes") {
