@@ -21,6 +21,9 @@
 
 #include "plugin.h"
 
+// What a plugin instantiates must not meet its namesake in another plugin.
+#define TG_HIDDEN [[gnu::visibility("hidden")]]
+
 namespace tg {
 
 constexpr std::string_view view(tg_str s) noexcept {
@@ -76,7 +79,7 @@ class Stop {
   const tg_stop* stop_;
 };
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   // A zeroed struct that knows its size.
   template <class T>
@@ -126,5 +129,5 @@ namespace detail __attribute__((visibility("hidden"))) {
                 error.text[0] ? error.text : std::string(what) + " failed without a reason");
   }
 
-}  // namespace )
+}  // namespace detail
 }  // namespace tg

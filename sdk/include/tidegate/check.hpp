@@ -16,7 +16,7 @@ namespace tg {
 class Pick;
 class Transform;
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   // The type that build() makes: Table of `Table build(...)` and of `std::unique_ptr<Table> build(...)`; void
   // without build().
@@ -139,5 +139,5 @@ namespace detail __attribute__((visibility("hidden"))) {
     return true;
   }
 
-}  // namespace )
+}  // namespace detail
 }  // namespace tg

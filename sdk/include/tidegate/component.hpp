@@ -9,7 +9,7 @@
 #include "check.hpp"
 
 namespace tg {
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   template <class T>
   T construct(const Host& host, const Config& config) {
@@ -61,5 +61,5 @@ namespace detail __attribute__((visibility("hidden"))) {
     static void release(void*, void* table) noexcept { delete static_cast<Table*>(table); }
   };
 
-}  // namespace )
+}  // namespace detail
 }  // namespace tg

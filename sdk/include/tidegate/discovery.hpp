@@ -82,7 +82,7 @@ class Sink {
   tg_discovery_sink* sink_;
 };
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   template <class T>
   struct DiscoveryCalls {
@@ -117,7 +117,7 @@ namespace detail __attribute__((visibility("hidden"))) {
     static constexpr tg_discovery functions = make();
   };
 
-}  // namespace )
+}  // namespace detail
 
 template <class T>
 constexpr tg_component discovery() noexcept {

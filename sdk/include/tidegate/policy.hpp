@@ -49,7 +49,7 @@ const T* record_as(const tg_record& record) noexcept {
   return record.len == sizeof(T) ? static_cast<const T*>(record.data) : nullptr;
 }
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   template <class T>
   struct PolicyCalls {
@@ -127,7 +127,7 @@ namespace detail __attribute__((visibility("hidden"))) {
     static constexpr tg_policy functions = make();
   };
 
-}  // namespace )
+}  // namespace detail
 
 // The component to name in TG_PLUGIN.
 template <class T>

@@ -47,7 +47,7 @@ class Snapshot {
   const tg_snapshot* s_;
 };
 
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
   // Copies the part of a growing struct that both sides know.
   template <class T>
   T known_part(const T& from) noexcept {
@@ -60,7 +60,7 @@ namespace detail __attribute__((visibility("hidden"))) {
     std::memcpy(static_cast<void*>(&part), &from, from.size);
     return part;
   }
-}  // namespace )
+}  // namespace detail
 
 class Request {
  public:

@@ -11,7 +11,7 @@
 #include "component.hpp"
 
 namespace tg {
-namespace detail __attribute__((visibility("hidden"))) {
+namespace TG_HIDDEN detail {
 
   template <class T>
   concept scores_slot = requires(T & t, Request r, uint32_t slot) {
@@ -90,7 +90,7 @@ namespace detail __attribute__((visibility("hidden"))) {
     static constexpr tg_scorer functions = make();
   };
 
-}  // namespace )
+}  // namespace detail
 
 template <class T>
 constexpr tg_component scorer() noexcept {
