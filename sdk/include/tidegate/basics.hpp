@@ -81,53 +81,53 @@ class Stop {
 
 namespace TG_HIDDEN detail {
 
-  // A zeroed struct that knows its size.
-  template <class T>
-  constexpr T sized() noexcept {
-    T value{};
-    value.size = sizeof(T);
-    return value;
-  }
+// A zeroed struct that knows its size.
+template <class T>
+constexpr T sized() noexcept {
+  T value{};
+  value.size = sizeof(T);
+  return value;
+}
 
-  inline void copy_text(char* to, size_t room, std::string_view text) noexcept {
-    if (text.size() >= room) text = text.substr(0, room - 1);
-    if (!text.empty()) std::memcpy(to, text.data(), text.size());
-    to[text.size()] = 0;
-  }
+inline void copy_text(char* to, size_t room, std::string_view text) noexcept {
+  if (text.size() >= room) text = text.substr(0, room - 1);
+  if (!text.empty()) std::memcpy(to, text.data(), text.size());
+  to[text.size()] = 0;
+}
 
-  inline tg_status fail(tg_error * error, tg_status code, std::string_view where,
-                        std::string_view text) noexcept {
-    if (error) {
-      error->code = code;
-      copy_text(error->where, sizeof error->where, where);
-      copy_text(error->text, sizeof error->text, text);
-    }
-    return code;
+inline tg_status fail(tg_error* error, tg_status code, std::string_view where,
+                      std::string_view text) noexcept {
+  if (error) {
+    error->code = code;
+    copy_text(error->where, sizeof error->where, where);
+    copy_text(error->text, sizeof error->text, text);
   }
+  return code;
+}
 
-  // Runs f(); every exception becomes a status and a filled *error (may be null).
-  template <class F>
-  tg_status guard(tg_error * error, F && f) noexcept {
-    try {
-      f();
-      return TG_OK;
-    } catch (const Error& e) {
-      return fail(error, e.code(), e.where(), e.what());
-    } catch (const std::bad_alloc&) {
-      return fail(error, TG_E_LIMIT, "", "out of memory");
-    } catch (const std::exception& e) {
-      return fail(error, TG_E_INTERNAL, "", e.what());
-    } catch (...) {
-      return fail(error, TG_E_INTERNAL, "", "an exception that is not a std::exception; throw tg::Error");
-    }
+// Runs f(); every exception becomes a status and a filled *error (may be null).
+template <class F>
+tg_status guard(tg_error* error, F&& f) noexcept {
+  try {
+    f();
+    return TG_OK;
+  } catch (const Error& e) {
+    return fail(error, e.code(), e.where(), e.what());
+  } catch (const std::bad_alloc&) {
+    return fail(error, TG_E_LIMIT, "", "out of memory");
+  } catch (const std::exception& e) {
+    return fail(error, TG_E_INTERNAL, "", e.what());
+  } catch (...) {
+    return fail(error, TG_E_INTERNAL, "", "an exception that is not a std::exception; throw tg::Error");
   }
+}
 
-  // Throws what a host call reported.
-  inline void check(tg_status status, const tg_error& error, const char* what) {
-    if (status == TG_OK) return;
-    throw Error(status, error.where,
-                error.text[0] ? error.text : std::string(what) + " failed without a reason");
-  }
+// Throws what a host call reported.
+inline void check(tg_status status, const tg_error& error, const char* what) {
+  if (status == TG_OK) return;
+  throw Error(status, error.where,
+              error.text[0] ? error.text : std::string(what) + " failed without a reason");
+}
 
 }  // namespace detail
 }  // namespace tg

@@ -84,38 +84,38 @@ class Sink {
 
 namespace TG_HIDDEN detail {
 
-  template <class T>
-  struct DiscoveryCalls {
-    struct Self {
-      Self(const tg_host* h, tg_str json, tg_discovery_sink* sink)
-          : host(h), value(host, Config(host, json), Sink(sink)) {}
-      Host host;
-      T value;
-    };
-    static T& of(void* self) noexcept { return static_cast<Self*>(self)->value; }
-    static tg_status create(const tg_host* host, tg_str json, tg_discovery_sink* sink, void** self,
-                            tg_error* error) noexcept {
-      return guard(error, [&] { *self = new Self(host, json, sink); });
-    }
-    static void destroy(void* self) noexcept { delete static_cast<Self*>(self); }
-    static tg_status run(void* self, const tg_stop* stop, tg_error* error) noexcept {
-      return guard(error, [&] { of(self).run(Stop(stop)); });
-    }
-    static tg_status describe(void* self, tg_out* out) noexcept {
-      return guard(nullptr, [&] { of(self).describe(Out(out)); });
-    }
-    static constexpr tg_discovery make() noexcept {
-      tg_discovery d{};
-      d.size = sizeof d;
-      d.flags = flags_of<T>();
-      d.create = &create;
-      d.destroy = &destroy;
-      d.run = &run;
-      if constexpr (has_describe<T>) d.describe = &describe;
-      return d;
-    }
-    static constexpr tg_discovery functions = make();
+template <class T>
+struct DiscoveryCalls {
+  struct Self {
+    Self(const tg_host* h, tg_str json, tg_discovery_sink* sink)
+        : host(h), value(host, Config(host, json), Sink(sink)) {}
+    Host host;
+    T value;
   };
+  static T& of(void* self) noexcept { return static_cast<Self*>(self)->value; }
+  static tg_status create(const tg_host* host, tg_str json, tg_discovery_sink* sink, void** self,
+                          tg_error* error) noexcept {
+    return guard(error, [&] { *self = new Self(host, json, sink); });
+  }
+  static void destroy(void* self) noexcept { delete static_cast<Self*>(self); }
+  static tg_status run(void* self, const tg_stop* stop, tg_error* error) noexcept {
+    return guard(error, [&] { of(self).run(Stop(stop)); });
+  }
+  static tg_status describe(void* self, tg_out* out) noexcept {
+    return guard(nullptr, [&] { of(self).describe(Out(out)); });
+  }
+  static constexpr tg_discovery make() noexcept {
+    tg_discovery d{};
+    d.size = sizeof d;
+    d.flags = flags_of<T>();
+    d.create = &create;
+    d.destroy = &destroy;
+    d.run = &run;
+    if constexpr (has_describe<T>) d.describe = &describe;
+    return d;
+  }
+  static constexpr tg_discovery functions = make();
+};
 
 }  // namespace detail
 

@@ -51,81 +51,81 @@ const T* record_as(const tg_record& record) noexcept {
 
 namespace TG_HIDDEN detail {
 
-  template <class T>
-  struct PolicyCalls {
-    using Self = Instance<T>;
-    using Table = table_of<T>;
-    static T& of(void* self) noexcept { return static_cast<Self*>(self)->value; }
+template <class T>
+struct PolicyCalls {
+  using Self = Instance<T>;
+  using Table = table_of<T>;
+  static T& of(void* self) noexcept { return static_cast<Self*>(self)->value; }
 
-    static tg_status create(const tg_host* host, tg_str json, tg_policy_traits* traits, void** self,
-                            tg_error* error) noexcept {
-      return guard(error, [&] {
-        auto* made = new Self(host, json);
-        *self = made;
-        if constexpr (requires(const T& t) { t.roles(); }) traits->roles = made->value.roles();
-        if constexpr (requires(const T& t) { t.needs(); }) traits->needs = made->value.needs();
-      });
+  static tg_status create(const tg_host* host, tg_str json, tg_policy_traits* traits, void** self,
+                          tg_error* error) noexcept {
+    return guard(error, [&] {
+      auto* made = new Self(host, json);
+      *self = made;
+      if constexpr (requires(const T& t) { t.roles(); }) traits->roles = made->value.roles();
+      if constexpr (requires(const T& t) { t.needs(); }) traits->needs = made->value.needs();
+    });
+  }
+  static void destroy(void* self) noexcept { delete static_cast<Self*>(self); }
+  static tg_status adopt(void* self, void* previous) noexcept {
+    return guard(nullptr, [&] { of(self).adopt(of(previous)); });
+  }
+  static tg_status export_state(void* self, tg_out* out) noexcept {
+    return guard(nullptr, [&] { of(self).export_state(Out(out)); });
+  }
+  static tg_status import_state(void* self, tg_str bytes) noexcept {
+    return guard(nullptr, [&] { of(self).import_state(view(bytes)); });
+  }
+  static tg_status pick(void* self, const void* table, const tg_pick_args* args, tg_plan* plan) noexcept {
+    PickAnswer answer{plan, TG_OK};
+    Pick p(static_cast<Self*>(self)->host, *args, &answer);
+    if constexpr (picks_with_table<T>) {
+      if (!table) return TG_E_UNAVAILABLE;
+      of(self).pick(p, *static_cast<const Table*>(table));
+    } else {
+      of(self).pick(p);
     }
-    static void destroy(void* self) noexcept { delete static_cast<Self*>(self); }
-    static tg_status adopt(void* self, void* previous) noexcept {
-      return guard(nullptr, [&] { of(self).adopt(of(previous)); });
+    return answer.status;
+  }
+  static void complete(void* self, const tg_completion* completion) noexcept {
+    of(self).complete(*completion);
+  }
+  static tg_status transform(void* self, const tg_transform_args* args, tg_out* out) noexcept {
+    of(self).transform(Transform(args, out));
+    return TG_OK;
+  }
+  static void learn(void* self, const tg_record* records, uint32_t count, uint32_t* rebuild) noexcept {
+    std::span<const tg_record> batch(records, count);
+    if constexpr (std::is_same_v<decltype(of(self).learn(batch)), bool>) {
+      if (of(self).learn(batch)) *rebuild = 1;
+    } else {
+      of(self).learn(batch);
     }
-    static tg_status export_state(void* self, tg_out* out) noexcept {
-      return guard(nullptr, [&] { of(self).export_state(Out(out)); });
-    }
-    static tg_status import_state(void* self, tg_str bytes) noexcept {
-      return guard(nullptr, [&] { of(self).import_state(view(bytes)); });
-    }
-    static tg_status pick(void* self, const void* table, const tg_pick_args* args, tg_plan* plan) noexcept {
-      PickAnswer answer{plan, TG_OK};
-      Pick p(static_cast<Self*>(self)->host, *args, &answer);
-      if constexpr (picks_with_table<T>) {
-        if (!table) return TG_E_UNAVAILABLE;
-        of(self).pick(p, *static_cast<const Table*>(table));
-      } else {
-        of(self).pick(p);
-      }
-      return answer.status;
-    }
-    static void complete(void* self, const tg_completion* completion) noexcept {
-      of(self).complete(*completion);
-    }
-    static tg_status transform(void* self, const tg_transform_args* args, tg_out* out) noexcept {
-      of(self).transform(Transform(args, out));
-      return TG_OK;
-    }
-    static void learn(void* self, const tg_record* records, uint32_t count, uint32_t* rebuild) noexcept {
-      std::span<const tg_record> batch(records, count);
-      if constexpr (std::is_same_v<decltype(of(self).learn(batch)), bool>) {
-        if (of(self).learn(batch)) *rebuild = 1;
-      } else {
-        of(self).learn(batch);
-      }
-    }
-    static tg_status describe(void* self, tg_out* out) noexcept {
-      return guard(nullptr, [&] { of(self).describe(Out(out)); });
-    }
+  }
+  static tg_status describe(void* self, tg_out* out) noexcept {
+    return guard(nullptr, [&] { of(self).describe(Out(out)); });
+  }
 
-    static constexpr tg_policy make() noexcept {
-      tg_policy p{};
-      p.size = sizeof p;
-      p.flags = flags_of<T>();
-      if constexpr (requires { T::state_id; }) p.state_id = T::state_id;
-      p.create = &create;
-      p.destroy = &destroy;
-      p.pick = &pick;
-      if constexpr (has_adopt<T>) p.adopt = &adopt;
-      if constexpr (has_export<T>) p.export_state = &export_state;
-      if constexpr (has_import<T>) p.import_state = &import_state;
-      if constexpr (has_build<T>) p.build = &TableCalls<T>::build, p.release = &TableCalls<T>::release;
-      if constexpr (has_complete<T>) p.complete = &complete;
-      if constexpr (has_transform<T>) p.transform = &transform;
-      if constexpr (has_learn<T>) p.learn = &learn;
-      if constexpr (has_describe<T>) p.describe = &describe;
-      return p;
-    }
-    static constexpr tg_policy functions = make();
-  };
+  static constexpr tg_policy make() noexcept {
+    tg_policy p{};
+    p.size = sizeof p;
+    p.flags = flags_of<T>();
+    if constexpr (requires { T::state_id; }) p.state_id = T::state_id;
+    p.create = &create;
+    p.destroy = &destroy;
+    p.pick = &pick;
+    if constexpr (has_adopt<T>) p.adopt = &adopt;
+    if constexpr (has_export<T>) p.export_state = &export_state;
+    if constexpr (has_import<T>) p.import_state = &import_state;
+    if constexpr (has_build<T>) p.build = &TableCalls<T>::build, p.release = &TableCalls<T>::release;
+    if constexpr (has_complete<T>) p.complete = &complete;
+    if constexpr (has_transform<T>) p.transform = &transform;
+    if constexpr (has_learn<T>) p.learn = &learn;
+    if constexpr (has_describe<T>) p.describe = &describe;
+    return p;
+  }
+  static constexpr tg_policy functions = make();
+};
 
 }  // namespace detail
 

@@ -48,18 +48,18 @@ class Snapshot {
 };
 
 namespace TG_HIDDEN detail {
-  // Copies the part of a growing struct that both sides know.
-  template <class T>
-  T known_part(const T& from) noexcept {
-    if (from.size >= sizeof(T)) {
-      T all = from;
-      all.size = sizeof(T);
-      return all;
-    }
-    T part{};
-    std::memcpy(static_cast<void*>(&part), &from, from.size);
-    return part;
+// Copies the part of a growing struct that both sides know.
+template <class T>
+T known_part(const T& from) noexcept {
+  if (from.size >= sizeof(T)) {
+    T all = from;
+    all.size = sizeof(T);
+    return all;
   }
+  T part{};
+  std::memcpy(static_cast<void*>(&part), &from, from.size);
+  return part;
+}
 }  // namespace detail
 
 class Request {
