@@ -31,6 +31,7 @@ build_preset() { # PRESET [TARGET...]
   shift
   mapfile -t options < <(preset_options "$preset")
   [ ${#options[@]} -gt 0 ] || exit 1
+  options+=("-DTIDEGATE_TESTS=${with_tests:-ON}")
   mkdir -p "$dir" build/logs
   if [ ! -f "$dir/build.ninja" ] || [ "$(cat "$dir/.options" 2>/dev/null)" != "${options[*]}" ]; then
     cmake -S . -B "$dir" -G Ninja "${options[@]}" > "$log" 2>&1 || {
@@ -40,15 +41,17 @@ build_preset() { # PRESET [TARGET...]
     printf '%s' "${options[*]}" > "$dir/.options"
   fi
   if ! ninja -C "$dir" --quiet -j "$(jobs)" "$@" > "$log" 2>&1; then
-    grep -m1 -A40 -E '^FAILED|error:' "$log" >&2 || tail -n 40 "$log" >&2
+    grep -m1 -A40 -E '^CMake Error|^FAILED: [^b]|error:' "$log" >&2 || tail -n 40 "$log" >&2
     fail "$dir does not build (log: $log)" "mend the first error above, then: ./dev build $preset" \
       "if it speaks of files that are gone: rm -rf $dir" "if a compiler was killed, memory is short: TIDEGATE_JOBS=1 ./dev build $preset"
   fi
 }
 
-# What a running gateway needs of a build: the binary and the plugins, without tests.
+# What a running gateway needs of a build: the binary and the plugins. Tests want more packages, so a new folder is
+# configured without them; one that has them keeps them.
 build_programs() { # PRESET
-  local plugins
+  local plugins with_tests=OFF
+  ! grep -qs TIDEGATE_TESTS=ON "build/$1/.options" || with_tests=ON
   build_preset "$1" help # configures; the target only prints
   mapfile -t plugins < <(ninja -C "build/$1" -t targets all | sed -n 's#^\(lib/tidegate/plugins/[^:]*\.so\):.*#\1#p')
   build_preset "$1" tidegate "${plugins[@]}"

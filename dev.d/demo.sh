@@ -7,13 +7,13 @@ taken() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
 # The first free port from the wanted one on that is not among those dealt out already.
 declare -A dealt=()
 free_port() { # WANTED VARIABLE
-  local port=$1
-  while [ -n "${dealt[$port]:-}" ] || taken "$port"; do
-    port=$((port + 1))
-    [ $port -lt $(($1 + 200)) ] || fail "no free port from $1 on" "end what listens there: ss -ltnp"
+  local candidate=$1
+  while [ -n "${dealt[$candidate]:-}" ] || taken "$candidate"; do
+    candidate=$((candidate + 1))
+    [ $candidate -lt $(($1 + 200)) ] || fail "no free port from $1 on" "end what listens there: ss -ltnp"
   done
-  dealt[$port]=1
-  printf -v "$2" '%s' "$port"
+  dealt[$candidate]=1
+  printf -v "$2" '%s' "$candidate"
 }
 
 # Ends what the pid file names, and only if it is still a tidegate: a number may be another process's by now.
