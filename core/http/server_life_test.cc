@@ -281,18 +281,22 @@ TEST_CASE("waiting for a slow engine has no limit of the server's") {
 TEST_CASE("draining closes idle connections, finishes busy ones and says so") {
   Harness harness;
   Client idle = harness.connect(), busy = harness.connect(), early = harness.connect();
+  Client again = harness.connect();
   harness.service.on_request = [](ServerConnection& connection) {
     if (connection.head().target != "/wait") connection.reply(200, "", "x");
   };
   idle.send(get("/"));
-  REQUIRE(harness.until([&] { return idle.got("200 OK"); }));
+  again.send(get("/"));
+  REQUIRE(harness.until([&] { return idle.got("200 OK") && again.got("200 OK"); }));
   busy.send(get("/wait"));
   REQUIRE(harness.until([&] { return harness.set.busy() == 1; }));
   ServerConnection& waiting = *harness.service.current;
-  early.send(get("/"));  // arrived, not yet read
+  early.send(get("/"));  // arrived, not yet read: a first request
+  again.send(get("/"));  // and one on a connection that was idle
   bool drained = false;
   harness.set.drain([&] { drained = true; });
-  REQUIRE(harness.until([&] { return idle.closed() && early.closed(); }));
+  REQUIRE(harness.until([&] { return idle.closed() && early.closed() && again.closed(); }));
+  CHECK(again.count("200 OK") == 2);
   CHECK(early.got("200 OK"));
   CHECK(early.got("Connection: close\r\n"));
   CHECK(harness.set.connections() == 1);
