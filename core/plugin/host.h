@@ -1,6 +1,6 @@
 // What: the tg_host of one component instance and the services behind it: tg.host.log, metrics, config,
 // clock,
-//   control, http, and for policies tg.host.policy and tg.host.request (all "/1").
+//   control, and for policies tg.host.policy and tg.host.request (all "/1"). tg.host.http/1 is not offered.
 // Threads: made and destroyed on [control]; services as tidegate/host.h says.
 // Ownership: outlives the instance's destroy(). Cancels its timers and pending posts when it goes.
 // Errors: services answer with tg_status or the default given, and never throw.
@@ -96,7 +96,6 @@ extern const tg_host_metrics metrics_service;
 extern const tg_host_config config_service;
 extern const tg_host_clock clock_service;
 extern const tg_host_control control_service;
-extern const tg_host_http http_service;
 extern const tg_host_policy policy_service;
 extern const tg_host_request request_service;
 

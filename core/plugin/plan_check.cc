@@ -120,16 +120,22 @@ PlanFault check_leg(const tg_plan& plan, tg_leg& leg, std::uint32_t index,
   return leg.capture_count ? check_captures(plan, leg, index) : PlanFault{};
 }
 
+void drop_legs(tg_plan& plan) noexcept {
+  const std::uint32_t used = std::min<std::uint32_t>(plan.leg_count, TG_MAX_LEGS);
+  for (std::uint32_t i = 0; i < used; ++i) leg_at(plan, i)->size = 0;
+  plan.leg_count = 0;
+}
+
 }  // namespace
 
-// A leg that the policy counts without having added it must not be read as one: its size says so.
+// A leg that the policy counts without having added it must not be read as one: its size says so. Only the
+// legs of the pick before can have a size, since every leg gets one by being counted.
 PlanFrame open_plan(tg_plan& plan) noexcept {
+  drop_legs(plan);
   plan.verdict = TG_PICK_FAIL;
-  plan.leg_count = 0;
   plan.retry_after_ms = 0;
   plan.transform = 0;
   plan.reason = {nullptr, 0};
-  for (std::uint32_t i = 0; i < TG_MAX_LEGS; ++i) leg_at(plan, i)->size = 0;
   return {plan.legs, plan.leg_stride};
 }
 
@@ -142,7 +148,7 @@ PlanFault check_plan(tg_plan& plan, const PlanFrame& frame, const AllowedSlots& 
   if (plan.verdict > TG_PICK_SHED) return {Slip::verdict, "a verdict that this gateway does not know"};
   if (!sane(plan.reason)) return {Slip::verdict, "a reason without its text"};
   if (plan.verdict != TG_PICK_SELECT) {
-    plan.leg_count = 0;
+    drop_legs(plan);
     return {};
   }
   if (plan.leg_count == 0 || plan.leg_count > TG_MAX_LEGS) return {Slip::leg_count, "expected 1 to 16 legs"};

@@ -126,9 +126,9 @@ tg_status PolicyNode::create_child(std::string_view path, tg_child** out, tg_pol
     return set_error(error, TG_E_CONFIG, std::string(path) + "/plugin", component.refusal().text);
   std::string name = instance() + std::string(path);
   const auto used = std::count_if(children_.begin(), children_.end(), [&](const auto& child) {
-    return child->instance() == name || child->instance().starts_with(name + "#");
+    return child->instance() == name || child->instance().starts_with(std::string(name).append("#"));
   });
-  if (used) name += "#" + std::to_string(used + 1);
+  if (used) name.append("#").append(std::to_string(used + 1));
   auto child = make(**component, std::move(name), section->config, environment_, *making_);
   if (!child)
     return set_error(error, TG_E_CONFIG, std::string(path) + "/config" + child.refusal().where,

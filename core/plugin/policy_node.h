@@ -100,6 +100,7 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   std::string describe();  // a JSON object
 
   // args.request must be &request. After it nothing of children's picks is left open but what the plan took.
+  // The plan's room for TG_MAX_LEGS legs is zeroed before its first use, and left alone between picks.
   // SELECT: exactly one complete() is owed for each leg of the plan, whatever becomes of it.
   PickStatus pick(tg_request& request, const TableSet*, const tg_pick_args&, const SlotSets&,
                   tg_plan&) noexcept;

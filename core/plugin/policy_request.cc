@@ -109,6 +109,7 @@ tg_status PolicyNode::pick_for_parent(const tg_pick_args& args, const tg_plan** 
   plan.size = sizeof plan;
   plan.legs = legs;
   plan.leg_stride = sizeof(tg_leg);
+  plan.leg_count = TG_MAX_LEGS;  // all are unset, see open_plan()
   const PickStatus status = call_pick(request, args, plan);
   if (status == PickStatus::quarantined) return TG_E_UNAVAILABLE;
   if (status == PickStatus::slip) return TG_E_INTERNAL;
