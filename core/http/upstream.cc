@@ -57,7 +57,6 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   void close() noexcept;
 
   std::uint32_t generation() const noexcept { return generation_; }
-  const Poco::Net::SocketAddress& address() const noexcept { return address_; }
 
  private:
   friend class UpstreamPool;
@@ -127,21 +126,19 @@ struct UpstreamPool::State {
   static void bump(std::atomic<std::uint64_t>& n) noexcept {
     n.store(n.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   }
-  UpstreamConnection* take_idle(std::uint32_t key, std::uint32_t generation,
-                                const Poco::Net::SocketAddress& address);
+  UpstreamConnection* take_idle(std::uint32_t key, std::uint32_t generation);
   void put_idle(UpstreamConnection& connection) noexcept;
   void forget_idle(UpstreamConnection& connection) noexcept;
   void retire(UpstreamConnection& connection) noexcept;
   bool make_room() noexcept;
 };
 
-UpstreamConnection* UpstreamPool::State::take_idle(std::uint32_t key, std::uint32_t generation,
-                                                   const Poco::Net::SocketAddress& address) {
+UpstreamConnection* UpstreamPool::State::take_idle(std::uint32_t key, std::uint32_t generation) {
   if (key >= idle.size()) return nullptr;
   auto& list = idle[key];
   while (!list.empty()) {
     UpstreamConnection* connection = list.back();
-    if (connection->generation() == generation && connection->address() == address) {
+    if (connection->generation() == generation) {
       list.pop_back();
       --idle_count;
       return connection;
@@ -203,7 +200,7 @@ UpstreamPool::~UpstreamPool() {
 UpstreamCall* UpstreamPool::start(std::uint32_t key, std::uint32_t generation,
                                   const Poco::Net::SocketAddress& address, const UpstreamRequest& request,
                                   UpstreamClient& client) {
-  UpstreamConnection* connection = state_->take_idle(key, generation, address);
+  UpstreamConnection* connection = state_->take_idle(key, generation);
   if (!connection) {
     connection = new UpstreamConnection(*state_, key, generation, address);
     state_->all.push_back(connection);

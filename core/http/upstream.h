@@ -104,7 +104,8 @@ class UpstreamPool {
   UpstreamPool& operator=(const UpstreamPool&) = delete;
 
   // Never null: what fails at once is reported through on_fault from the loop. `key` tells workers apart
-  // (their slot); idle connections of a key whose address or `generation` changed are closed.
+  // (their slot); idle connections of a key whose `generation` changed are closed, so one generation has one
+  // address.
   UpstreamCall* start(std::uint32_t key, std::uint32_t generation, const Poco::Net::SocketAddress& address,
                       const UpstreamRequest& request, UpstreamClient& client);
   void close_idle() noexcept;

@@ -12,13 +12,14 @@
 #include "api/errors.h"
 #include "http/server_connection.h"
 #include "routing/io_context.h"
+#include "routing/pooled.h"
 #include "telemetry/metrics.h"
 
 namespace tidegate::routing {
 
 class Run;
 
-class Exchange final : public http::Responder {
+class Exchange final : public http::Responder, public Pooled<Exchange> {
  public:
   Exchange(IoContext& io, http::ServerConnection& connection, const api::EndpointMatch& endpoint,
            const telemetry::EndpointMetrics& metrics);
@@ -37,7 +38,7 @@ class Exchange final : public http::Responder {
   const api::Endpoint& endpoint() const noexcept { return *endpoint_.endpoint; }
   std::string_view request_id() const noexcept { return request_id_; }
   std::string_view traceparent() const noexcept { return traceparent_; }
-  const std::string& client_address() const noexcept { return client_address_; }
+  std::string_view client_address() const noexcept { return {client_address_, client_address_size_}; }
   std::uint64_t received_ns() const noexcept { return received_ns_; }
 
   void fail(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s,
@@ -60,7 +61,9 @@ class Exchange final : public http::Responder {
   api::EndpointMatch endpoint_;
   const telemetry::EndpointMetrics& metrics_;
   Run* run_ = nullptr;
-  std::string request_id_, traceparent_, client_address_;
+  std::string_view request_id_, traceparent_;  // the client's own, or of the memory below
+  char minted_id_[20], minted_trace_[55], client_address_[46];
+  std::uint8_t client_address_size_ = 0;
   std::uint64_t head_ns_, received_ns_ = 0, overhead_ns_ = 0, unix_ms_;
   std::uint32_t status_ = 0;
   bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false;

@@ -38,8 +38,10 @@ struct IoContext {
   telemetry::AccessLog* access_log = nullptr;  // null: off
   api::BodyScanner scanner;
   Selector selector;
-  std::string scratch;             // for heads
-  std::uint32_t wait_ms = 10'000;  // how long a request whose policy says WAIT may be parked
+  static constexpr std::size_t most_spare_scans = 64;
+  std::vector<api::BodyScan> spare_scans;  // with their memory
+  std::string scratch;                     // for heads
+  std::uint32_t wait_ms = 10'000;          // how long a request whose policy says WAIT may be parked
 
   // Runs work elsewhere and comes back to this loop; for bodies too big to scan in passing. Unset: everything
   // is scanned here.

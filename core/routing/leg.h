@@ -20,6 +20,7 @@
 #include "http/event_loop.h"
 #include "http/sse.h"
 #include "http/upstream.h"
+#include "routing/pooled.h"
 
 namespace tidegate::routing {
 
@@ -33,7 +34,7 @@ struct LegFailure {
   std::string detail;
 };
 
-class Leg final : private http::UpstreamClient {
+class Leg final : public Pooled<Leg>, private http::UpstreamClient {
  public:
   // Counts the leg's load on its worker from here on.
   Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,

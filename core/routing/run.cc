@@ -28,6 +28,7 @@ Run::Run(IoContext& io, Exchange& exchange)
 }
 
 Run::~Run() {
+  recycle_scan();
   (prev ? prev->next : io_.first_run) = next;
   if (next) next->prev = prev;
   legs_.clear();
@@ -37,7 +38,19 @@ std::string_view Run::header(std::string_view name) const noexcept {
   return exchange_ ? exchange_->head().value(name) : std::string_view();
 }
 
+// The vectors of a scan go from request to request.
+void Run::recycle_scan() noexcept {
+  if (scan_.members.capacity() == 0 || io_.spare_scans.size() >= IoContext::most_spare_scans) return;
+  scan_.clear();
+  io_.spare_scans.push_back(std::move(scan_));
+  scan_ = {};
+}
+
 void Run::start() {
+  if (!io_.spare_scans.empty()) {
+    scan_ = std::move(io_.spare_scans.back());
+    io_.spare_scans.pop_back();
+  }
   body_ = exchange_->connection().take_body();
   if (body_.empty() || !exchange_->endpoint().json_body) return route_request();
   body_.seal();
@@ -72,7 +85,7 @@ void Run::own_scan() noexcept {
   const char* end = begin + body_.size();
   auto own = [&](std::string_view& text) {
     if (text.empty() || (text.data() >= begin && text.data() < end)) return;
-    text = owned_.emplace_back(text);
+    text = *owned_.emplace_back(std::make_unique<std::string>(text));
   };
   own(scan_.model);
   own(scan_.rid);
@@ -261,7 +274,7 @@ void Run::release_unneeded() noexcept {
   // answer.
   if (committed_ && plan_count_ == 1) {
     body_.clear();
-    scan_ = {};
+    recycle_scan();
     owned_.clear();
     spans_ = {};
   }

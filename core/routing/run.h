@@ -11,7 +11,6 @@
 #include <tidegate/plugin.h>
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -24,12 +23,13 @@
 #include "plugin/request.h"
 #include "routing/io_context.h"
 #include "routing/leg.h"
+#include "routing/pooled.h"
 
 namespace tidegate::routing {
 
 class Exchange;
 
-class Run final : public http::Deferred, private plugin::HeaderSource {
+class Run final : public http::Deferred, public Pooled<Run>, private plugin::HeaderSource {
  public:
   Run(IoContext& io, Exchange& exchange);
   ~Run() override;
@@ -93,6 +93,7 @@ class Run final : public http::Deferred, private plugin::HeaderSource {
               std::string_view param = {}) noexcept;
   void fail_client(const LegFailure& failure) noexcept;
   void release_unneeded() noexcept;
+  void recycle_scan() noexcept;
   void end_if_done() noexcept;
 
   IoContext& io_;
@@ -100,7 +101,7 @@ class Run final : public http::Deferred, private plugin::HeaderSource {
   std::uint64_t number_, began_ns_;
   http::Body body_;
   api::BodyScan scan_;
-  std::deque<std::string> owned_;  // scan results that lay in the scanner's memory
+  std::vector<std::unique_ptr<std::string>> owned_;  // scan results that lay in the scanner's memory
   std::vector<tg_span> spans_;
   ViewPtr view_;
   std::shared_ptr<const RouteGraph> graph_;
