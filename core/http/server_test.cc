@@ -370,6 +370,7 @@ TEST_CASE("a response that comes before the body reaches a client that is still 
 
 TEST_CASE("lingering ends: by the client's FIN, by the limit of bytes, by the limit of time") {
   ServerLimits limits;
+  limits.linger_timeout = 0;
   limits.linger_bytes = 100'000;
   Harness harness(limits);
   harness.service.on_head = [](ServerConnection& connection) { connection.reply(413, "", "no"); };
