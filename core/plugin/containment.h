@@ -1,8 +1,10 @@
-// What: what keeps one plugin instance's mistakes from the gateway: marks for the watchdog, exceptions
-// caught,
-//   calls serialised unless the instance is concurrent, slips counted and logged once a window, quarantine.
-// Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish nothing).
-// Ownership: shared; the process's table holds weak references, so that the watchdog can come from an id.
+// What: what keeps one plugin instance's mistakes from the gateway: marks for the watchdog,
+//   exceptions caught, calls serialised unless the instance is concurrent, slips counted and logged
+//   once a window, quarantine.
+// Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish
+//   nothing).
+// Ownership: shared; the process's table holds weak references, so that the watchdog can come from
+//   an id.
 // Errors: nothing throws. A caught exception is a slip.
 #pragma once
 

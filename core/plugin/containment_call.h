@@ -1,4 +1,5 @@
-// What: the two guarded calls of containment.h; included by it only. Inline, because every pick goes through.
+// What: the two guarded calls of containment.h; included by it only. Inline, because every pick
+//   goes through.
 // Threads, ownership, errors: as in containment.h.
 #pragma once
 

@@ -1,12 +1,12 @@
-// What: one discovery instance on a thread of its own: created, run, run again after a growing pause when it
-// fails,
-//   stopped. What it reports is checked, copied into values of ours and handed to a listener.
-// Threads: create, start, request_stop, destructor: [control]. The listener is called by any thread, one at a
-// time. Ownership: owns instance and thread. The destructor stops, waits for run() to return, then destroys.
-// Environment
-//   and listener outlive it.
-// Errors: create gives a Refusal. A bad record is refused to the plugin (TG_E_INVALID with the reason) and
-// logged.
+// What: one discovery instance on a thread of its own: created, run, run again after a growing
+//   pause when it fails, stopped. What it reports is checked, copied into values of ours and handed
+//   to a listener.
+// Threads: create, start, request_stop, destructor: [control]. The listener is called by any
+//   thread, one at a time.
+// Ownership: owns instance and thread. The destructor stops, waits for run() to return, then
+//   destroys. Environment and listener outlive it.
+// Errors: create gives a Refusal. A bad record is refused to the plugin (TG_E_INVALID with the
+//   reason) and logged.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,9 @@
-// What: all that plugins' hosts ask of the gateway. The gateway implements it once; a test fakes it.
+// What: all that plugins' hosts ask of the gateway. The gateway implements it once; a test fakes
+//   it.
 // Threads: each function names its own, in the words of tidegate/abi.h.
-// Ownership: outlives every host, policy and discovery source made with it. Arguments are copied before
-// return. Errors: nothing throws but prepare_config and secret, which are [control].
+// Ownership: outlives every host, policy and discovery source made with it. Arguments are copied
+//   before return.
+// Errors: nothing throws but prepare_config and secret, which are [control].
 #pragma once
 
 #include <cstdint>

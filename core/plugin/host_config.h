@@ -1,9 +1,9 @@
-// What: an instance's configuration as tg.host.config/1 reads it: values by JSON pointer, durations, and
-// which
-//   members nobody read.
+// What: an instance's configuration as tg.host.config/1 reads it: values by JSON pointer,
+//   durations, and which members nobody read.
 // Threads: [control].
 // Ownership: owns the document and the strings that it gave out.
-// Errors: a value that is missing or of another type is the caller's default. A malformed document is empty.
+// Errors: a value that is missing or of another type is the caller's default. A malformed document
+//   is empty.
 #pragma once
 
 #include <cstdint>

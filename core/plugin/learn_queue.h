@@ -1,7 +1,10 @@
-// What: what picks of one instance remembered, on its way to learn(): a bounded byte ring for each thread.
-// Threads: push(): the thread whose index is given. drain(): [control]. One writer and one reader a ring.
-// Ownership: rings are made by a thread's first push (one mapping, touched as it fills) and live with the
-// queue. Errors: a full ring, or no memory for one, drops the record and counts it.
+// What: what picks of one instance remembered, on its way to learn(): a bounded byte ring for each
+//   thread.
+// Threads: push(): the thread whose index is given. drain(): [control]. One writer and one reader a
+//   ring.
+// Ownership: rings are made by a thread's first push (one mapping, touched as it fills) and live
+//   with the queue.
+// Errors: a full ring, or no memory for one, drops the record and counts it.
 #pragma once
 
 #include <array>

@@ -1,8 +1,9 @@
-// What: one plugin library, loaded and checked, with copies of its function tables that are of our own size.
-//   A replaced file (a new inode at a path that was loaded before) is another Library beside the old one; a
-//   file overwritten in place is refused.
+// What: one plugin library, loaded and checked, with copies of its function tables that are of our
+//   own size. A replaced file (a new inode at a path that was loaded before) is another Library
+//   beside the old one; a file overwritten in place is refused.
 // Threads: [control].
-// Ownership: libraries live as long as the process; nothing is ever unloaded, so pointers stay good.
+// Ownership: libraries live as long as the process; nothing is ever unloaded, so pointers stay
+//   good.
 // Errors: a Refusal with the path, what was expected, what was found and what to do.
 #pragma once
 

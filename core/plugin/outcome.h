@@ -1,8 +1,8 @@
 // What: a value, or the reason why there is none.
 // Threads: a plain value.
 // Ownership: owns what it holds.
-// Errors: a Refusal says what was expected, what was found and what to do; `where` is a JSON pointer into a
-//   plugin's configuration when the configuration is at fault.
+// Errors: a Refusal says what was expected, what was found and what to do; `where` is a JSON
+//   pointer into a plugin's configuration when the configuration is at fault.
 #pragma once
 
 #include <string>

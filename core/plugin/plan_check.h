@@ -1,6 +1,5 @@
-// What: judges a plan that a policy filled: every rule of tidegate/plan.h that the executor relies on. Enum
-// values
-//   that nobody knows are set to their defaults on the way.
+// What: judges a plan that a policy filled: every rule of tidegate/plan.h that the executor relies
+//   on. Enum values that nobody knows are set to their defaults on the way.
 // Threads: [request], hot.
 // Ownership: none.
 // Errors: a PlanFault says which rule, with a fixed text; kind last_ is "none".

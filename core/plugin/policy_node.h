@@ -1,13 +1,13 @@
-// What: one policy instance with the children that its create() asked for: creation, adoption, tables, the
-// guarded
-//   request calls, and who is owed which complete(). Calls on a root act for the whole tree.
-// Threads: create, adopt_from, build, drain_learn, describe: [control]. pick, complete, transform: [request].
-// Ownership: shared. When the last owner lets go of a root or of a TableSet elsewhere than on [control], the
-// end
-//   (release, destroy) is posted there. A TableSet keeps its root and its snapshot; requests keep their root.
-// Errors: create gives a Refusal; build keeps a node's last table; request calls never throw or allocate: a
-// slip
-//   costs the request this policy, and the caller uses the route's fallback.
+// What: one policy instance with the children that its create() asked for: creation, adoption,
+//   tables, the guarded request calls, and who is owed which complete(). Calls on a root act for
+//   the whole tree.
+// Threads: create, adopt_from, build, drain_learn, describe: [control]. pick, complete, transform:
+//   [request].
+// Ownership: shared. When the last owner lets go of a root or of a TableSet elsewhere than on
+//   [control], the end (release, destroy) is posted there. A TableSet keeps its root and its
+//   snapshot; requests keep their root.
+// Errors: create gives a Refusal; build keeps a node's last table; request calls never throw or
+//   allocate: a slip costs the request this policy, and the caller uses the route's fallback.
 #pragma once
 
 #include <cstddef>

@@ -1,11 +1,12 @@
-// What: from a name in the configuration to a component. `<dir>/<name>.so` over the search path; when no file
-//   has that name, the library among all files of the path whose component has it; a name with a slash is the
-//   exact path of a library. A file hides files of the same name in later directories.
-//   Looking by component name loads every library of the path (a file without the entry symbol is told apart
-//   by a look into it, and is not loaded), once after each rescan().
+// What: from a name in the configuration to a component. `<dir>/<name>.so` over the search path;
+//   when no file has that name, the library among all files of the path whose component has it; a
+//   name with a slash is the exact path of a library. A file hides files of the same name in later
+//   directories. Looking by component name loads every library of the path (a file without the
+//   entry symbol is told apart by a look into it, and is not loaded), once after each rescan().
 // Threads: [control].
-// Ownership: owns the list of what was seen; libraries and components live for ever. `environment` outlives
-// it. Errors: Refusal. A library that is refused is kept in list() with the reason.
+// Ownership: owns the list of what was seen; libraries and components live for ever. `environment`
+//   outlives it.
+// Errors: Refusal. A library that is refused is kept in list() with the reason.
 #pragma once
 
 #include <deque>

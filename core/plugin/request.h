@@ -1,12 +1,10 @@
-// What: tg_request, the host's side of one request as plugins see it: header look-up, arena, the tables in
-// force
-//   during a pick, and tickets: which child policies chose which leg.
+// What: tg_request, the host's side of one request as plugins see it: header look-up, arena, the
+//   tables in force during a pick, and tickets: which child policies chose which leg.
 // Threads: those of the request: one at a time.
-// Ownership: owns its arena (blocks come from a pool of the thread; none until the first allocation). Borrows
-// the
-//   header source for its life, and tables and slot sets for a pick.
-// Errors: allocate() gives null over 64 KiB; nothing throws; nothing is taken from the heap once the pool is
-// warm.
+// Ownership: owns its arena (blocks come from a pool of the thread; none until the first
+//   allocation). Borrows the header source for its life, and tables and slot sets for a pick.
+// Errors: allocate() gives null over 64 KiB; nothing throws; nothing is taken from the heap once
+//   the pool is warm.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,5 @@
-// What: what this folder's tests share: a fake environment, a directory for plugins, a toy fleet, components
-// whose
-//   functions are the test's own.
+// What: what this folder's tests share: a fake environment, a directory for plugins, a toy fleet,
+//   components whose functions are the test's own.
 // Threads: the environment may be used by any; its control thread is the one that made it.
 // Ownership: values.
 // Errors: none.

@@ -1,8 +1,9 @@
-// What: where each thread says that it is inside a plugin, for the watchdog to see; and small per-thread
-// things. Threads: a cell is written by its own thread, read by the watchdog. this_thread() makes it on first
-// use. Ownership: cells are the process's; a thread's place is used again after its end. At most max_threads
-// at once;
-//   threads beyond share the last place and are not watched.
+// What: where each thread says that it is inside a plugin, for the watchdog to see; and small
+//   per-thread things.
+// Threads: a cell is written by its own thread, read by the watchdog. this_thread() makes it on
+//   first use.
+// Ownership: cells are the process's; a thread's place is used again after its end. At most
+//   max_threads at once; threads beyond share the last place and are not watched.
 // Errors: none.
 #pragma once
 

@@ -45,9 +45,9 @@ struct Tree {
     const std::string hook = "\"hooks\":" + std::to_string(reinterpret_cast<std::intptr_t>(&hooks));
     const std::string leaf = "{\"plugin\":\"scripted\",\"config\":{" + hook + "}}";
     const std::string a = "{\"plugin\":\"scripted\",\"config\":{" + hook + ",\"a\":" + leaf + "}}";
-    auto made =
-        PolicyNode::create(**registry.find(TG_POLICY_INTERFACE, "scripted"), "r",
-                           "{" + hook + ",\"a\":" + a + ",\"b\":" + leaf + "}", environment, registry);
+    auto made = PolicyNode::create(**registry.find(TG_POLICY_INTERFACE, "scripted"), "r",
+                                   std::string("{").append(hook) + ",\"a\":" + a + ",\"b\":" + leaf + "}",
+                                   environment, registry);
     REQUIRE_MESSAGE(made, (made ? "" : made.refusal().text));
     // Leaves choose the first candidate; /a hands on what its child chose; the root takes /a's leg.
     const auto leaf_pick = [](std::uint64_t cookie) {
@@ -84,8 +84,10 @@ struct Tree {
   // name: outcome/cookie, ... of all completes that an instance got
   std::string got(const std::string& name) {
     std::string text;
-    for (const tg_completion& c : completes[name])
-      text += (text.empty() ? "" : " ") + std::to_string(c.outcome) + "/" + std::to_string(c.cookie);
+    for (const tg_completion& c : completes[name]) {
+      if (!text.empty()) text.append(" ");
+      text.append(std::to_string(c.outcome)).append("/").append(std::to_string(c.cookie));
+    }
     return text;
   }
 };
@@ -287,9 +289,9 @@ TEST_CASE_FIXTURE(Tree, "children are named after their place, and what they nee
 TEST_CASE_FIXTURE(Tree, "nesting deeper than 8 is refused with the place") {
   const std::string hook = "\"hooks\":" + std::to_string(reinterpret_cast<std::intptr_t>(&hooks));
   const auto nested = [&](int depth) {
-    std::string config = "{" + hook + "}";
+    std::string config = std::string("{").append(hook) + "}";
     for (int i = 1; i < depth; ++i)
-      config = "{" + hook + R"(,"a":{"plugin":"scripted","config":)" + config + "}}";
+      config = std::string("{").append(hook) + R"(,"a":{"plugin":"scripted","config":)" + config + "}}";
     return PolicyNode::create(**registry.find(TG_POLICY_INTERFACE, "scripted"), "r", config, environment,
                               registry);
   };

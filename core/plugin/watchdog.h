@@ -1,10 +1,11 @@
-// What: one thread that sees how long each thread has been inside the same plugin call. Over `slow`: plugin
-// and
-//   function are named once and, for a [request] call, the instance is quarantined. Over `stalled`: stalled()
-//   is true until that call returns. It looks every `period`, so times are exact to that.
-// Threads: start, stop: the owner's. stalled(): [any]. inspect(): the watchdog's thread, or a test without
-// it. Ownership: owns its thread; `environment` outlives it. Errors: start() throws std::system_error when no
-// thread can be made.
+// What: one thread that sees how long each thread has been inside the same plugin call. Over
+//   `slow`: plugin and function are named once and, for a [request] call, the instance is
+//   quarantined. Over `stalled`: stalled() is true until that call returns. It looks every
+//   `period`, so times are exact to that.
+// Threads: start, stop: the owner's. stalled(): [any]. inspect(): the watchdog's thread, or a test
+//   without it.
+// Ownership: owns its thread; `environment` outlives it.
+// Errors: start() throws std::system_error when no thread can be made.
 #pragma once
 
 #include <array>
