@@ -79,24 +79,35 @@ std::string_view Leg::open_event_closing() const noexcept {
   return sse ? sse->closing() : std::string_view();
 }
 
-bool Leg::capture_into(std::vector<api::BodyEdit>& edits) noexcept {
+// The required member that a later leg wants and this leg's drained answer lacks; empty: all are there.
+std::string_view Leg::missing_member() const noexcept {
+  std::string value;
+  for (std::uint32_t next = index_ + 1; const Leg* leg = run_.plan_leg(next); ++next) {
+    for (std::uint32_t i = 0; i < leg->spec().capture_count; ++i) {
+      const tg_capture& capture = leg->spec().captures[i];
+      if (!capture.required || capture.from_leg != index_) continue;
+      if (!find_member(drained_, view(capture.member), value)) return view(capture.member);
+    }
+  }
+  return {};
+}
+
+// A required member that is not there was the earlier leg's failure, and whoever ignores that goes on without
+// it.
+void Leg::capture_into(std::vector<api::BodyEdit>& edits) noexcept {
   captured_.reserve(spec_.capture_count);
   for (std::uint32_t i = 0; i < spec_.capture_count; ++i) {
     const tg_capture& capture = spec_.captures[i];
-    Leg* from = run_.plan_leg(capture.from_leg);
+    const Leg* from = run_.plan_leg(capture.from_leg);
     std::string value;
-    if (!from || !find_member(from->drained(), view(capture.member), value)) {
-      if (capture.required) return false;
-      continue;
-    }
+    if (!from || !from->answered() || !find_member(from->drained(), view(capture.member), value)) continue;
     captured_.push_back(std::move(value));
     const std::string_view into = view(capture.into).empty() ? view(capture.member) : view(capture.into);
     edits.push_back({api::BodyEdit::Kind::set, into, captured_.back()});
   }
-  return true;
 }
 
-// False: a required capture is missing, or the body can't be edited.
+// False: the body can't be edited.
 bool Leg::make_body() noexcept {
   const std::string_view body = run_.body();
   if (spec_.edit_count == 0 && spec_.capture_count == 0) {
@@ -111,7 +122,7 @@ bool Leg::make_body() noexcept {
     edits.push_back(
         {drop ? api::BodyEdit::Kind::drop : api::BodyEdit::Kind::set, view(edit.name), view(edit.value)});
   }
-  if (!capture_into(edits)) return false;
+  capture_into(edits);
   splice_ = std::make_unique<api::Splice>();
   splice_->apply(body, run_.scan(), edits);
   for (std::string_view slice : splice_->slices())
@@ -151,8 +162,7 @@ void Leg::start() noexcept {
   state_ = State::started;
   started_ns_ = run_.io().loop.now_ns();
   if (!make_body())
-    return fail({api::errors::plan_invalid, TG_E_INVALID, 0,
-                 "a member that an earlier leg should have given is missing"});
+    return fail({api::errors::plan_invalid, TG_E_INVALID, 0, "the plan edits a body that is no JSON object"});
   std::size_t bytes = 0;
   for (const iovec& piece : body_) bytes += piece.iov_len;
   std::string& head = run_.io().scratch;
@@ -193,8 +203,11 @@ void Leg::on_limit() noexcept {
 
 void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) noexcept {
   http_status_ = head.status;
-  if (lingering_) return cut();
   const bool good = head.status >= 200 && head.status < 300;
+  if (lingering_) {
+    if (!good) cut();  // else the first item is still to come
+    return;
+  }
   if (!good) {
     const bool relayed = spec_.response == TG_RESPONSE_RELAY && spec_.relay_errors;
     if (!relayed || (run_.retryable_status(head.status) && run_.may_retry())) {
@@ -225,7 +238,7 @@ void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) 
   run_.commit();
   run_.exchange()->begin_response(http_status_, head_block_, head.content_length.has_value(), length_, false,
                                   false);
-  run_.exchange()->relay_end({}, {});
+  if (answered_first()) run_.exchange()->relay_end({}, {});
 }
 
 void Leg::note_first_byte() noexcept {
@@ -240,7 +253,7 @@ void Leg::note_first_byte() noexcept {
 
 void Leg::on_response_body(const http::BodyPart& part) noexcept {
   if (part.bytes > 0) note_first_byte();
-  if (lingering_) return cut();
+  if (lingering_) return part.last ? void() : cut();  // what ends at once needs no cancel action
   switch (spec_.response) {
     case TG_RESPONSE_RELAY: return relay(part);
     case TG_RESPONSE_DRAIN:
@@ -249,6 +262,7 @@ void Leg::on_response_body(const http::BodyPart& part) noexcept {
       if (drained_.size() > max_drained) {
         call_->cancel();
         call_ = nullptr;
+        send_cancel();
         fail({api::errors::upstream_response_too_large, TG_E_LIMIT, http_status_,
               "worker " + worker_->spec().id + ": a drained response is larger than 16 MiB"});
       }
@@ -276,15 +290,23 @@ void Leg::relay(const http::BodyPart& part) noexcept {
       json->feed({static_cast<const char*>(part.pieces[i].iov_base), part.pieces[i].iov_len});
     if (part.last) usage_ = json->finish();
   }
-  const bool first = state_ == State::started;
-  if (first) state_ = State::answered;
+  if (!answered_first()) return;
   if (part.last) {
     body_done_ = true;
     exchange.relay_end({part.pieces, part.count}, part.trailer_section);
   } else if (!exchange.relay({part.pieces, part.count}) && call_) {
     call_->pause();
   }
-  if (first && !ended()) run_.leg_answered(*this);
+}
+
+// The relayed leg has answered: legs that wait for that start now, while there is an exchange whose head they
+// can send. False: one of them failed at once, and this leg is cut off with the plan.
+bool Leg::answered_first() noexcept {
+  if (state_ == State::started) {
+    state_ = State::answered;
+    run_.leg_answered(*this);
+  }
+  return !ended() && !lingering_;
 }
 
 // Gaps between pieces that bring tokens; several tokens in a piece share its gap.
@@ -309,11 +331,17 @@ void Leg::answer() noexcept {
 
 void Leg::on_response_end() noexcept {
   call_ = nullptr;
-  if (lingering_) return cut();
+  if (spec_.response == TG_RESPONSE_DRAIN && !lingering_) {
+    usage_ = http::read_usage(drained_, false);
+    if (const std::string_view name = missing_member(); !name.empty())
+      return fail({api::errors::upstream_invalid_response, TG_E_INVALID, http_status_,
+                   "worker " + worker_->spec().id + ": the answer has no member '" + std::string(name) +
+                       "', which the next leg needs"});
+  }
   ok_ = true;
+  if (lingering_) return cut();
   const bool was_answered = state_ == State::answered;
   if (const auto* sse = std::get_if<http::SseObserver>(&observer_)) usage_ = sse->stats().usage;
-  if (spec_.response == TG_RESPONSE_DRAIN) usage_ = http::read_usage(drained_, false);
   end(soft_failure_ ? TG_OUTCOME_FAILED : TG_OUTCOME_OK, soft_failure_ ? TG_E_UNAVAILABLE : TG_OK);
   if (!was_answered) run_.leg_answered(*this);
   run_.leg_ended(*this);
@@ -375,8 +403,9 @@ void Leg::cut() noexcept {
   run_.leg_gone(*this);
 }
 
+// Only for what the worker has whole and has not answered whole.
 void Leg::send_cancel() noexcept {
-  if (spec_.cancel.method.len == 0 || started_ns_ == 0 || ok_) return;
+  if (spec_.cancel.method.len == 0 || !sent() || ok_) return;
   CancelCall::send(run_.io(), *worker_, view(spec_.cancel.method), view(spec_.cancel.path),
                    view(spec_.cancel.body));
 }

@@ -77,12 +77,14 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   void on_limit() noexcept;
 
   bool make_body() noexcept;
-  bool capture_into(std::vector<api::BodyEdit>& edits) noexcept;
+  void capture_into(std::vector<api::BodyEdit>& edits) noexcept;
+  std::string_view missing_member() const noexcept;
   bool make_head(std::string& out, std::size_t body_bytes) noexcept;
   void relay(const http::BodyPart& part) noexcept;
   void note_first_byte() noexcept;
   void note_tokens(std::uint64_t before) noexcept;
   void answer() noexcept;
+  bool answered_first() noexcept;
   void cut() noexcept;
   void send_cancel() noexcept;
   void end(std::uint32_t outcome, tg_status status) noexcept;

@@ -2,6 +2,7 @@
 #include "routing/run.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "routing/exchange.h"
 
@@ -12,9 +13,7 @@ constexpr std::size_t scan_here = 1u << 20;  // larger bodies are scanned off th
 
 }  // namespace
 
-IoContext::~IoContext() {
-  while (first_run) delete first_run;
-}
+IoContext::~IoContext() { Run::end_all(*this); }
 
 Run::Run(IoContext& io, Exchange& exchange)
     : io_(io),
@@ -224,6 +223,13 @@ std::string_view Run::policy_name() const noexcept {
   return fallback_ ? target_.route->fallback_name : target_.route->policy_name;
 }
 
+std::string_view Run::relay_closing() const noexcept {
+  for (std::uint32_t i = 0; i < plan_count_; ++i)
+    if (const Leg& leg = *legs_[plan_first_ + i]; leg.spec().response == TG_RESPONSE_RELAY)
+      return leg.open_event_closing();
+  return {};
+}
+
 std::string Run::explain() const {
   std::string text = "route=" + std::string(route_name()) + "; policy=" + std::string(policy_name());
   if (fallback_) text += " (fallback)";
@@ -255,6 +261,9 @@ void Run::detach(bool client_gone) noexcept {
   exchange_ = nullptr;
   parked_.disarm();
   if (client_gone) cancel_plan();
+  // Without the client's head nothing can be sent any more.
+  for (const auto& leg : legs_)
+    if (leg->waiting()) leg->cancel();
   end_if_done();
 }
 
