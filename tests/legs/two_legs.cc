@@ -5,8 +5,9 @@
 //   edit           sets "stream" and "max_tokens" and drops "user" in the first leg's body, and sets a header
 //   capture, maybe carries "kv" of the first answer into the second body as "kv_params"; maybe: if there is
 //   one abort, late    cancel action POST /abort_request; late: not before the first item limit          300
-//   ms for the first leg
-// The first leg goes to the first candidate, the second, which is relayed, to the last.
+//   ms for the first leg mirror         the first leg is relayed and the second discarded third          one
+//   more leg, discarded, after the second
+// The first leg goes to the first candidate, the others to the last. The second one is relayed.
 #define TG_PLUGIN_LICENSE "Apache-2.0"
 #include <atomic>
 #include <string>
@@ -39,6 +40,9 @@ class TwoLegs {
     if (has("abort") || has("late")) first.cancel(abort);
     tg::Leg second = p.add(p.candidates().back());
     second.stage(TG_ROLE_DECODE).relay().cookie(2).on_failure(TG_FAILURE_ANEW);
+    if (has("mirror")) first.relay(), second.discard();
+    if (has("third"))
+      p.add(p.candidates().back()).discard().cookie(3), picked_.fetch_add(1, std::memory_order_relaxed);
     if (has("with")) second.with_previous();
     if (has("abort") || has("late")) second.cancel(abort);
     if (has("capture") || has("maybe")) {
