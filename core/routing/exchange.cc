@@ -100,10 +100,7 @@ void Exchange::on_client_gone() noexcept {
 
 void Exchange::last_words() noexcept {
   if (!responded_) return fail(api::errors::draining, "the gateway is shutting down", 1, {});
-  std::string closing;
-  if (run_)
-    for (const auto& leg : run_->legs())
-      if (!leg->ended()) closing = leg->open_event_closing();
+  const std::string closing(run_ ? run_->relay_closing() : "");
   relay_broken(api::errors::draining, "the gateway is shutting down", closing);
 }
 

@@ -27,10 +27,24 @@ Run::Run(IoContext& io, Exchange& exchange)
 }
 
 Run::~Run() {
-  recycle_scan();
+  if (listed_) recycle_scan();
+  leave_list();
+  legs_.clear();
+}
+
+void Run::leave_list() noexcept {
+  if (!std::exchange(listed_, false)) return;
   (prev ? prev->next : io_.first_run) = next;
   if (next) next->prev = prev;
-  legs_.clear();
+}
+
+// The loop outlives the context: runs that it will delete have ended, and only let go of the context here.
+void Run::end_all(IoContext& io) noexcept {
+  while (Run* run = io.first_run) {
+    const bool deferred = run->ended_;
+    run->leave_list();
+    if (!deferred) delete run;
+  }
 }
 
 std::string_view Run::header(std::string_view name) const noexcept {

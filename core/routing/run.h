@@ -33,6 +33,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
  public:
   Run(IoContext& io, Exchange& exchange);
   ~Run() override;
+  static void end_all(IoContext& io) noexcept;  // the context ends
 
   // The body is there. The exchange gets exactly one answer, now or later, unless it detaches first.
   void start();
@@ -71,6 +72,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   }
   std::string_view reason() const noexcept { return reason_; }
   std::string_view model() const noexcept { return model_; }  // for the access log; empty when there is none
+  std::string_view relay_closing() const noexcept;            // what ends the relayed stream's open event
   std::string explain() const;                                // value of x-tidegate-route
 
   Run *next = nullptr, *prev = nullptr;  // the context's list
@@ -80,6 +82,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   void scan_body() noexcept;
   void scanned(bool ok, api::ScanError error) noexcept;
   void own_scan() noexcept;
+  void leave_list() noexcept;
   void route_request() noexcept;
   void attempt_plan() noexcept;
   void fill_args(tg_pick_args& args) noexcept;
@@ -115,7 +118,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::uint32_t attempt_ = 0, tokens_estimate_ = 0, retry_after_ms_ = 0;
   std::uint64_t parked_since_ns_ = 0;
   bool plan_running_ = false, committed_ = false, transform_ = false, fallback_ = false, ended_ = false;
-  bool starting_ = false, scanning_ = false;
+  bool starting_ = false, scanning_ = false, listed_ = true;
   LegFailure last_failure_;
   std::string reason_, model_;
   http::Timer parked_{http::Timer::of<&Run::on_parked>, this};

@@ -80,7 +80,7 @@ void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   last_failure_ = failure;
   const bool again = leg.spec().on_failure == TG_FAILURE_ANEW && may_retry();
   if (again) tried_.push_back(leg.worker()->slot());
-  const std::string closing(committed_ ? leg.open_event_closing() : "");
+  const std::string closing(committed_ ? relay_closing() : "");
   cancel_plan();
   if (!exchange_) return end_if_done();
   if (committed_) {
