@@ -7,6 +7,8 @@
 #include <condition_variable>
 #include <future>
 
+#include <Poco/Net/ServerSocket.h>
+
 #include "config/json_schema.h"
 #include "telemetry/log.h"
 
@@ -47,6 +49,19 @@ plugin::Watchdog::Options watchdog_options(const config::Config& config) {
   options.slow_ns = static_cast<std::uint64_t>(config.plugins.slow_call.count()) * 1'000'000;
   options.stalled_ns = static_cast<std::uint64_t>(config.plugins.stalled.count()) * 1'000'000;
   return options;
+}
+
+// The loops' own listeners share their port (SO_REUSEPORT), and would share it with another gateway of the
+// same user just as silently: half of the requests would go astray. So the address is first bound alone.
+std::string taken(const config::Address& address) {
+  if (address.port == 0) return {};
+  try {
+    Poco::Net::ServerSocket probe;
+    probe.bind(Poco::Net::SocketAddress(address.host, address.port), true, false);
+    return {};
+  } catch (const std::exception& e) {
+    return "can't listen on " + address.to_string() + ": " + e.what() + "; is another process there?";
+  }
 }
 
 telemetry::BuildInfo build_info() { return {TIDEGATE_VERSION, "unknown", __VERSION__}; }
@@ -100,6 +115,7 @@ std::vector<std::string> Gateway::start() {
     if (errors.empty()) errors = apply_sources(config_);
   });
   if (!errors.empty()) return errors;
+  if (auto text = taken(config_.server.listen); !text.empty()) return {"server.listen: " + text};
   IoShared shared{hub_, environment_, metrics_, access_log_.get(), budget_, *this};
   std::uint16_t port = config_.server.listen.port;
   const std::uint32_t threads = config::effective_threads(config_.server);

@@ -277,9 +277,53 @@ void Leg::relay(const http::BodyPart& part) noexcept {
   if (!run_.committed()) {
     run_.commit();
     if (limit_.armed()) limit_.disarm();
-    exchange.begin_response(http_status_, head_block_, fixed_, length_, true, event_stream_);
+    if (run_.transforming())
+      transformer_ = std::make_unique<Transformer>(
+          event_stream_, [this](std::string_view data, bool sse, bool last, std::string& out) {
+            return run_.transform(*this, data, sse, last, out);
+          });
+    exchange.begin_response(http_status_, head_block_, fixed_ && !transformer_, length_, true, event_stream_);
     std::string().swap(head_block_);
   }
+  observe(part);
+  const bool first = state_ == State::started;
+  if (first) state_ = State::answered;
+  bool keeps_up = true;
+  if (transformer_) {
+    keeps_up = relay_transformed(part);
+  } else if (part.last) {
+    body_done_ = true;
+    exchange.relay_end({part.pieces, part.count}, part.trailer_section);
+  } else {
+    keeps_up = exchange.relay({part.pieces, part.count});
+  }
+  if (!keeps_up && call_) call_->pause();
+  if (first && !ended()) run_.leg_answered(*this);
+}
+
+bool Leg::relay_transformed(const http::BodyPart& part) noexcept {
+  std::string out;
+  bool held = true;
+  for (std::size_t i = 0; i < part.count; ++i)
+    held = held && transformer_->feed(
+                       {static_cast<const char*>(part.pieces[i].iov_base), part.pieces[i].iov_len}, out);
+  if (!held) {
+    call_->cancel();
+    call_ = nullptr;
+    fail({api::errors::upstream_response_too_large, TG_E_LIMIT, http_status_,
+          "worker " + worker_->spec().id + ": a body to be transformed is larger than 16 MiB"});
+    return true;
+  }
+  if (part.last) transformer_->end(out);
+  const iovec piece{out.data(), out.size()};
+  const std::span<const iovec> pieces(&piece, out.empty() ? 0 : 1);
+  if (!part.last) return pieces.empty() || run_.exchange()->relay(pieces);
+  body_done_ = true;
+  run_.exchange()->relay_end(pieces, part.trailer_section);
+  return true;
+}
+
+void Leg::observe(const http::BodyPart& part) noexcept {
   if (auto* sse = std::get_if<http::SseObserver>(&observer_)) {
     const std::uint64_t before = sse->stats().token_events;
     for (std::size_t i = 0; i < part.count; ++i)
@@ -290,23 +334,6 @@ void Leg::relay(const http::BodyPart& part) noexcept {
       json->feed({static_cast<const char*>(part.pieces[i].iov_base), part.pieces[i].iov_len});
     if (part.last) usage_ = json->finish();
   }
-  if (!answered_first()) return;
-  if (part.last) {
-    body_done_ = true;
-    exchange.relay_end({part.pieces, part.count}, part.trailer_section);
-  } else if (!exchange.relay({part.pieces, part.count}) && call_) {
-    call_->pause();
-  }
-}
-
-// The relayed leg has answered: legs that wait for that start now, while there is an exchange whose head they
-// can send. False: one of them failed at once, and this leg is cut off with the plan.
-bool Leg::answered_first() noexcept {
-  if (state_ == State::started) {
-    state_ = State::answered;
-    run_.leg_answered(*this);
-  }
-  return !ended() && !lingering_;
 }
 
 // Gaps between pieces that bring tokens; several tokens in a piece share its gap.

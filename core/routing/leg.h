@@ -21,6 +21,7 @@
 #include "http/sse.h"
 #include "http/upstream.h"
 #include "routing/pooled.h"
+#include "routing/transform.h"
 
 namespace tidegate::routing {
 
@@ -81,6 +82,8 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   std::string_view missing_member() const noexcept;
   bool make_head(std::string& out, std::size_t body_bytes) noexcept;
   void relay(const http::BodyPart& part) noexcept;
+  bool relay_transformed(const http::BodyPart& part) noexcept;
+  void observe(const http::BodyPart& part) noexcept;
   void note_first_byte() noexcept;
   void note_tokens(std::uint64_t before) noexcept;
   void answer() noexcept;
@@ -108,6 +111,7 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   http::TokenUsage usage_;
   std::vector<iovec> body_;
   std::unique_ptr<api::Splice> splice_;
+  std::unique_ptr<Transformer> transformer_;
   std::vector<std::string> captured_;
   http::Timer limit_{http::Timer::of<&Leg::on_limit>, this};
 };

@@ -8,6 +8,8 @@
 //   so a leg that fails
 //     because others are cancelled changes nothing.
 //   3 start_ready() is not entered twice: a leg may answer or fail inside its own start.
+#include <array>
+
 #include "routing/exchange.h"
 #include "routing/run.h"
 
@@ -92,6 +94,37 @@ void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   io_.metrics.retries.add();
   if (route_metrics_) route_metrics_->retries.add();
   attempt_plan();
+}
+
+namespace {
+struct StringOut {
+  tg_out out;
+  std::string* text;
+  static void write(tg_out* self, tg_str piece) noexcept {
+    reinterpret_cast<StringOut*>(self)->text->append(piece.ptr ? piece.ptr : "", piece.ptr ? piece.len : 0);
+  }
+};
+}  // namespace
+
+bool Run::transform(const Leg& leg, std::string_view data, bool sse, bool last, std::string& out) noexcept {
+  std::array<tg_str, TG_MAX_LEGS> earlier{};
+  for (std::uint32_t i = 0; i < plan_count_; ++i) {
+    const std::string& body = plan_leg(i)->drained();
+    earlier[i] = {body.data(), body.size()};
+  }
+  tg_transform_args args{};
+  args.size = sizeof args;
+  args.last = last;
+  args.sse = sse;
+  args.earlier_count = plan_count_;
+  args.earlier = earlier.data();
+  args.request = &request_;
+  args.cookie = leg.spec().cookie;
+  args.data = {data.data(), data.size()};
+  StringOut sink{{sizeof(tg_out), 0, &StringOut::write}, &out};
+  if (policy_->transform(args, sink.out) == TG_OK) return true;
+  out.clear();
+  return false;
 }
 
 // Ends what is under way: legs that have not begun never will, others are cut off as their cancel rules say.
