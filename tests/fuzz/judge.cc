@@ -1,0 +1,133 @@
+// The oracle over what engines and clients have read.
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+#include "http/header_rules.h"
+#include "scene.h"
+
+namespace tidegate::fuzz {
+namespace {
+
+using Json = nlohmann::json;
+
+bool has(const std::string& plan, std::string_view word) { return plan.find(word) != plan.npos; }
+
+bool same_path(const Message& got, const Message& asked) {
+  return got.method == asked.method && got.path == asked.path && got.plan == asked.plan;
+}
+
+// Whether `got` is `asked`, as it stood or as a plan of two_legs edits it.
+bool is_request(const Message& got, const Message& asked, bool& edited) {
+  if (!same_path(got, asked)) return false;
+  edited = false;
+  if (got.body == asked.body && got.leg.empty()) return true;
+  edited = true;
+  Json want = Json::parse(asked.body, nullptr, false), found = Json::parse(got.body, nullptr, false);
+  if (!want.is_object() || !found.is_object() || want.value("model", "") != "two_legs") return false;
+  if (got.leg == "prefill") {
+    if (!has(asked.plan, "edit")) return false;
+    want["stream"] = false;
+    want["max_tokens"] = 1;
+    want.erase("user");
+    return found == want;
+  }
+  if (!has(asked.plan, "capture") && !has(asked.plan, "maybe")) return false;
+  if (found.value("kv_params", Json()) != Json{{"h", {1, "x"}}}) return false;
+  want["kv_params"] = found["kv_params"];
+  return found == want;
+}
+
+// An id that the gateway can't keep is replaced by one of its own.
+bool id_differs(const std::string& asked, const std::string& got) {
+  return http::sane_request_id(asked) && asked != got;
+}
+
+}  // namespace
+
+void Scene::judge_request(const Message& got, unsigned engine) {
+  ++journal_.reads;
+  if (got.host != ground_.worker(engine)->endpoint().authority)
+    throw Failure("an engine got a request for another: Host: " + got.host);
+  const bool cancel = got.path == "/abort_request" && got.body == R"({"rid":"r1"})";
+  const Message* found = nullptr;
+  unsigned times = 0;
+  for (const Client& c : clients_)
+    for (const Message& asked : c.asked.complete) {
+      if (cancel) {
+        found = asked.plan.empty() ? found : &asked;
+        continue;
+      }
+      bool edited = false;
+      if (!is_request(got, asked, edited)) continue;
+      if (id_differs(asked.request_id, got.request_id)) continue;
+      found = &asked;
+      ++times;
+      reached_.edited += edited;
+    }
+  if (!found)
+    throw Failure("an engine got a request that no client has sent: " + got.method + " " + got.path + " " +
+                  got.request_id + " " + got.body.substr(0, 300));
+  if (cancel) {
+    ++journal_.cancels;
+    return;
+  }
+  const unsigned legs = found->plan.empty() ? 2 : 4;
+  const auto bound = Ground::attempts * legs * times + gateway_->upstreams().resent;
+  if (++reads_[found->request_id + " " + found->path + " " + found->body] > bound)
+    throw Failure("engines got a request more often than attempts and legs allow: " + got.request_id);
+}
+
+void Scene::judge_clients() {
+  for (const Client& c : clients_) {
+    reached_.mutated += c.mutated;
+    std::size_t interim = 0;
+    const auto responses = read_responses(c.socket.in, c.socket.ended(), c.asked.complete, interim);
+    const std::size_t asked = c.asked.complete.size();
+    // One more is the answer to what is broken, late or cut off behind the whole ones.
+    if (responses.size() > asked + 1)
+      throw Failure("a client sent " + std::to_string(asked) + " whole requests and got " +
+                    std::to_string(responses.size()) + " responses");
+    if (responses.size() > asked && responses.back().status < 400 && !c.mutated)
+      throw Failure("a client got a success for a request that it has not sent whole");
+    for (std::size_t i = 0; i < responses.size(); ++i) {
+      ++reached_.responses;
+      ++reached_.statuses[responses[i].status];
+      reached_.cut += !responses[i].whole;
+      if (i < asked) judge_response(c, c.asked.complete[i], responses[i]);
+    }
+    reached_.unanswered += asked > responses.size();
+  }
+}
+
+void Scene::judge_response(const Client& client, const Message& request, const Response& response) const {
+  if (!response.request_id.empty() && id_differs(request.request_id, response.request_id))
+    throw Failure("a response of another request: asked " + request.request_id + ", got " +
+                  response.request_id);
+  if (response.status != 200 || journal_.wild || client.mutated || request.method == "HEAD") return;
+  const std::string id = request.request_id;
+  // A broken event stream ends in an error event, which begins on a line of its own.
+  const std::size_t error = response.body.find(R"(data: {"error":{)");
+  if (error != std::string::npos) {
+    ++reached_.error_events;
+    const std::string before = response.body.substr(0, error);
+    if (!before.empty() && !before.ends_with("\n\n") && !before.ends_with("\n\r\n") &&
+        !before.ends_with("\r\n\n"))
+      throw Failure("an error event does not stand alone behind: ..." +
+                    before.substr(before.size() - std::min<std::size_t>(before.size(), 60)));
+    for (const Answer& a : journal_.answers)
+      for (std::size_t closing = 0; closing <= std::min<std::size_t>(4, before.size()); ++closing)
+        if (a.request_id == id && a.sse && a.body.starts_with(before.substr(0, before.size() - closing)))
+          return;
+    throw Failure("an error event behind what no engine has sent for " + id);
+  }
+  for (const Answer& a : journal_.answers) {
+    if (a.request_id != id) continue;
+    if (a.body == response.body) return;
+    if ((!response.whole || a.cut || response.until_close) && a.body.starts_with(response.body)) return;
+  }
+  throw Failure("a client got a body that no engine has sent for " + id + ": " +
+                response.body.substr(0, 200));
+}
+
+}  // namespace tidegate::fuzz
