@@ -286,8 +286,7 @@ void Leg::relay(const http::BodyPart& part) noexcept {
     std::string().swap(head_block_);
   }
   observe(part);
-  const bool first = state_ == State::started;
-  if (first) state_ = State::answered;
+  if (!answered_first()) return;
   bool keeps_up = true;
   if (transformer_) {
     keeps_up = relay_transformed(part);
@@ -298,7 +297,16 @@ void Leg::relay(const http::BodyPart& part) noexcept {
     keeps_up = exchange.relay({part.pieces, part.count});
   }
   if (!keeps_up && call_) call_->pause();
-  if (first && !ended()) run_.leg_answered(*this);
+}
+
+// The relayed leg has answered: legs that wait for that start now, while there is an exchange whose head they
+// can send. False: one of them failed at once, and this leg is cut off with the plan.
+bool Leg::answered_first() noexcept {
+  if (state_ == State::started) {
+    state_ = State::answered;
+    run_.leg_answered(*this);
+  }
+  return !ended() && !lingering_;
 }
 
 bool Leg::relay_transformed(const http::BodyPart& part) noexcept {
