@@ -38,6 +38,20 @@ def logged(gateway, words):
     return [line for line in gateway.log().splitlines() if all(word in line for word in words)]
 
 
+def wait_logged(gateway, words, count=1):
+    """The lines that contain all of these, once there are that many; more are a failure. The log is written behind."""
+    lines = wait_for(lambda: (found := logged(gateway, words)) and len(found) >= count and found, f"a line of {words}")
+    assert len(lines) == count, lines
+    return lines
+
+
+def settle_log(gateway):
+    """Returns when all that happened so far stands in the log: behind it stands a reload."""
+    before = len(logged(gateway, ['"reloaded"']))
+    gateway.reload()
+    wait_for(lambda: len(logged(gateway, ['"reloaded"'])) > before, "the reload")
+
+
 def fleet_load(gateway):
     """(requests, tokens) under way, by slot"""
     workers = gateway.control("/workers")[1]["workers"]
@@ -68,11 +82,11 @@ class PolicyScenario(Scenario):
         client.close()
 
 
-def compiler_flags():
-    """How the build compiled its test plugins: the sanitizers' flags, if any."""
-    cache = (BUILD / "CMakeCache.txt").read_text() if (BUILD / "CMakeCache.txt").exists() else ""
-    value = next((line.split("=", 1)[1] for line in cache.splitlines() if line.startswith("TIDEGATE_SANITIZE:")), "")
-    return value.split(";") if value else []
+def sanitizer_flags():
+    """The sanitizers that the build compiled its plugins with, as a compiler's option."""
+    cache = (BUILD / "CMakeCache.txt").read_text()
+    names = next((line.split("=", 1)[1] for line in cache.splitlines() if line.startswith("TIDEGATE_SANITIZE:")), "")
+    return f"-fsanitize={names}" if names else ""
 
 
 def replace_file(target, source):
