@@ -210,7 +210,7 @@ void ServerConnection::begin_exchange() noexcept {
   phase_ = Phase::body;
   const std::uint64_t length = head_.content_length.value_or(0);
   if (length > set_.limits().max_body) {
-    return refuse(413, "body_too_large", "The request's body is longer than this server's max_body.");
+    return refuse(413, "request_body_too_large", "The request's body is longer than this server's max_body.");
   }
   body_ = Body(&set_.budget(), static_cast<std::size_t>(length));
   responder_ = set_.service().begin(*this);
@@ -243,16 +243,22 @@ std::size_t ServerConnection::take_chunks(std::string_view input) noexcept {
     used += step.consumed;
     switch (step.event) {
       case ChunkedDecoder::Event::data:
-        if (body_.size() + step.data.size() > set_.limits().max_body) {
-          refuse(413, "body_too_large", "The request's body is longer than this server's max_body.");
+        // What the chunk announces counts before it is there: nobody waits for a chunk of 2^64-1 bytes.
+        if (body_.size() + step.data.size() > set_.limits().max_body ||
+            chunks_.chunk_remaining() > set_.limits().max_body - body_.size() - step.data.size()) {
+          refuse(413, "request_body_too_large", "The request's body is longer than this server's max_body.");
         } else {
           body_ok(body_.append({step.data.data(), step.data.size()}));
         }
         break;
       case ChunkedDecoder::Event::trailer: break;  // of requests they are not passed on
       case ChunkedDecoder::Event::done: request_complete(); return used;
-      case ChunkedDecoder::Event::error: refuse(400, "bad_chunk", chunks_.error()); return used;
-      case ChunkedDecoder::Event::need_more: return input.size();
+      case ChunkedDecoder::Event::error: refuse(400, "malformed_body", chunks_.error()); return used;
+      case ChunkedDecoder::Event::need_more:
+        if (chunks_.chunk_remaining() >
+            set_.limits().max_body - std::min<std::uint64_t>(body_.size(), set_.limits().max_body))
+          refuse(413, "request_body_too_large", "The request's body is longer than this server's max_body.");
+        return input.size();
     }
   }
   return used;

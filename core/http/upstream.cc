@@ -491,7 +491,11 @@ void UpstreamConnection::consume_body(std::span<const char> bytes) noexcept {
           break;
         case ChunkedDecoder::Event::trailer: trailers_.append(step.data.data(), step.data.size()); break;
         case ChunkedDecoder::Event::done: done = true; break;
-        case ChunkedDecoder::Event::error: return fault(UpstreamFault::bad_response, decoder_.error());
+        case ChunkedDecoder::Event::error:
+          // What was whole before it still counts, once something of this body was given on.
+          if (count > 0 && body_started_) client_->on_response_body({pieces.data(), count, total, false, {}});
+          if (client_ && !dead_) fault(UpstreamFault::bad_response, decoder_.error());
+          return;
         case ChunkedDecoder::Event::need_more: break;
       }
       if (step.event == ChunkedDecoder::Event::need_more) break;

@@ -65,7 +65,9 @@ void Run::start() {
     io_.spare_scans.pop_back();
   }
   body_ = exchange_->connection().take_body();
-  if (body_.empty() || !exchange_->endpoint().json_body) return route_request();
+  if (!exchange_->endpoint().json_body) return route_request();
+  if (body_.empty())
+    return refuse(api::errors::invalid_json, "the body is empty; expected a JSON object (line 1, column 1)");
   body_.seal();
   if (body_.size() <= scan_here || !io_.offload) return scan_body();
   // The run stays while the scan is under way, whatever the client does.
