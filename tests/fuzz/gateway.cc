@@ -54,6 +54,13 @@ void Ground::set_ready(unsigned i, bool ready) {
   fleet::live_set(workers_[i]->live().state, ready ? TG_WORKER_READY : TG_WORKER_UNHEALTHY);
 }
 
+void Ground::renew() {
+  views_.clear();
+  graphs_[0] = graphs_[1] = nullptr;
+  policies_.clear();
+  for (unsigned i = 0; i < workers_.size(); ++i) set_ready(i, true);
+}
+
 std::shared_ptr<plugin::PolicyNode> Ground::policy(const std::string& name) {
   auto& node = policies_[name];
   if (node) return node;

@@ -55,6 +55,7 @@ class Ground {
   static constexpr unsigned attempts = 3;
 
   Ground();
+  void renew();  // before a case: policies that have seen nothing, so that a case does not depend on others
   // Workers by bits of `mask`; route timeouts of a few ms, or so long that they never end.
   routing::ViewPtr view(unsigned mask, bool short_times);
   const fleet::WorkerPtr& worker(unsigned i) const { return workers_[i]; }

@@ -38,6 +38,21 @@ bool is_request(const Message& got, const Message& asked, bool& edited) {
   return found == want;
 }
 
+// Whether a new event may follow: nothing, an empty line, or comments behind these. Lines end in CR, LF or
+// both.
+bool between_events(std::string_view stream) {
+  const auto is_end = [](char c) { return c == '\n' || c == '\r'; };
+  while (!stream.empty()) {
+    if (!is_end(stream.back())) return false;
+    stream.remove_suffix(stream.ends_with("\r\n") ? 2 : 1);
+    const std::size_t line = stream.find_last_of("\r\n") + 1;
+    if (line == stream.size()) return true;
+    if (stream[line] != ':') return false;
+    stream = stream.substr(0, line);
+  }
+  return true;
+}
+
 // An id that the gateway can't keep is replaced by one of its own.
 bool id_differs(const std::string& asked, const std::string& got) {
   return http::sane_request_id(asked) && asked != got;
@@ -111,8 +126,7 @@ void Scene::judge_response(const Client& client, const Message& request, const R
   if (error != std::string::npos) {
     ++reached_.error_events;
     const std::string before = response.body.substr(0, error);
-    if (!before.empty() && !before.ends_with("\n\n") && !before.ends_with("\n\r\n") &&
-        !before.ends_with("\r\n\n"))
+    if (!between_events(before))
       throw Failure("an error event does not stand alone behind: ..." +
                     before.substr(before.size() - std::min<std::size_t>(before.size(), 60)));
     for (const Answer& a : journal_.answers)

@@ -13,7 +13,7 @@ Limits limits_of(Input& input) {
   Limits limits;
   limits.server.pipeline_bytes = 2048;
   limits.server.linger_timeout = 5;
-  limits.server.max_body = b & 1 ? 2000 : 100'000;
+  limits.server.max_body = (b & 129) == 1 ? 2000 : 100'000;
   limits.server.out_high_water = b & 2 ? 512 : 16'384;
   if (b & 4) limits.server.header_timeout = limits.server.body_timeout = limits.server.write_timeout = 3;
   if (b & 8) limits.body_budget = 4000;
@@ -54,9 +54,9 @@ void Scene::set_up(Input& input) {
   shut_down_ = mode % 8 == 2;
   closing_engines_ = mode & 16;
   finish_by_reset_ = mode & 32;
+  ground_.renew();
   gateway_ = std::make_unique<Gateway>(ground_, limits_of(input));
   ground_.environment.state = mode;
-  for (unsigned i = 0; i <= Ground::engines; ++i) ground_.set_ready(i, true);
   gateway_->publish(ground_.view(mask % 32 ? mask % 32 : 3, short_times_));
   for (unsigned i = 0; i < Ground::engines; ++i) {
     Engine& engine = engines_.emplace_back(i, ground_.ports[i], journal_,
