@@ -86,7 +86,13 @@ demo_chat() { # QUESTION true|false
   fi
   say "   answer:  $(grep -o '"content":"[^"]*"' $body | sed 's/^"content":"//; s/"$//' | tr -d '\n' | cut -c 1-160)"
   [ "$2" = false ] || say "            ($(grep -c '^data:' $body) events, passed on one by one)"
+  # route, policy, worker, attempt, and the policy's own reason where it gives one
   say "   where:   $(sed -n 's/^x-tidegate-route: *//Ip' $head | tr -d '\r')"
+}
+
+demo_workers() {
+  curl -sS -m 10 "$url/workers" | grep -oE '"(url|status)":"[^"]*"' | sed 's/^"[a-z]*":"//; s/"$//' | paste -d ' ' - - |
+    sed 's/^/   /'
 }
 
 demo() {
@@ -124,6 +130,10 @@ demo() {
   say
   say "2. The same, streamed:"
   demo_chat "And what does a tide gate do?" true
+  say "   why:     power_of_two draws two engines at random and takes the one with fewer requests in flight"
+  say
+  say "3. The engines, as the gateway sees them:"
+  demo_workers
   cat << END
 
 It goes on running; to try:

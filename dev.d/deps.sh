@@ -6,8 +6,8 @@ packages_build=(g++ cmake ninja-build ccache curl libpoco-dev libboost-dev libbo
 # What the tests need above that. git: installed where this came from, but not where it came as an archive.
 packages_test=(doctest-dev abigail-tools pkg-config make python3 nginx-light git)
 packages_bench=(nginx-light haproxy python3 libbenchmark-dev)
-# clang-tidy 14 fails on libstdc++ 12's <ranges>; clang-format 14 is the one that formatted this tree.
-packages_lint=(clang-format-14 clang-tidy-16)
+packages_format=(clang-format-14) # the version that formatted this tree
+packages_lint=(clang-tidy-16)     # 14 fails on libstdc++ 12's <ranges>
 
 missing_packages() { # PACKAGE... -> those that are not installed
   local package
@@ -49,10 +49,10 @@ install_packages() { # PACKAGE...
 deps() { # GROUP...
   local group wanted=() stamp
   mkdir -p build/logs
-  [ "${1:-}" != all ] || set -- build test bench lint
+  [ "${1:-}" != all ] || set -- build test bench format lint
   for group; do
-    declare -n list="packages_$group" 2>/dev/null || fail "unknown group '$group'" "groups: build test bench lint"
-    [ ${#list[@]} -gt 0 ] || fail "unknown group '$group'" "groups: build test bench lint"
+    declare -n list="packages_$group" 2>/dev/null || fail "unknown group '$group'" "groups: build test bench format lint"
+    [ ${#list[@]} -gt 0 ] || fail "unknown group '$group'" "groups: build test bench format lint"
     stamp=build/.deps-$group
     [ -z "${deps_verbose:-}" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(deps_stamp "${list[*]}")" ] && continue
     wanted+=("${list[@]}")
