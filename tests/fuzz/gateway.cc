@@ -66,7 +66,10 @@ std::shared_ptr<plugin::PolicyNode> Ground::policy(const std::string& name) {
   if (node) return node;
   const auto component = registry_.find(TG_POLICY_INTERFACE, name);
   if (!component) throw std::runtime_error(component.refusal().text);
-  auto made = plugin::PolicyNode::create(**component, name, "{}", environment, registry_);
+  // A busy machine is no policy's fault, and a quarantine would make cases depend on it.
+  plugin::ContainmentLimits limits;
+  limits.budget_ns = 60'000'000'000;
+  auto made = plugin::PolicyNode::create(**component, name, "{}", environment, registry_, limits);
   if (!made) throw std::runtime_error(made.refusal().text);
   return node = *made;
 }
