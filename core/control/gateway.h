@@ -93,6 +93,8 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   void on_synced(const std::string& source) override;
   void on_failed(const std::string& source, std::string text) override;
   void source_heard(const std::string& source);
+  const telemetry::DiscoveryMetrics& source_metrics(const std::string& source);  // control thread
+  void note_source(const std::string& source, bool update);                      // control thread
 
   config::Config config_;
   std::string packaged_;
@@ -118,7 +120,9 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::map<std::string, Source> sources_;  // control thread
   std::vector<std::unique_ptr<plugin::DiscoveryRunner>> retiring_;
   std::atomic<std::uint32_t> silent_sources_{0};  // configured, neither synced nor failed yet
-  std::set<std::string> heard_;                   // control thread
+  std::map<std::string, std::shared_ptr<const telemetry::DiscoveryMetrics>>
+      source_metrics_;           // control thread
+  std::set<std::string> heard_;  // control thread
   std::atomic<bool> draining_{false};
   std::thread control_thread_;
   mutable std::mutex token_mutex_;

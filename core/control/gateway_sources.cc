@@ -83,6 +83,7 @@ std::vector<std::string> Gateway::apply_sources(const config::Config& config) {
     if (!next.contains(name)) {
       fleet_->drop_source(name, "its source is no longer configured");
       heard_.erase(name);
+      source_metrics_.erase(name);
     }
   }
   std::swap(sources_, next);
@@ -116,6 +117,21 @@ void Gateway::retire(std::unique_ptr<plugin::DiscoveryRunner> runner) {
   Poll::later(*this, raw);
 }
 
+const telemetry::DiscoveryMetrics& Gateway::source_metrics(const std::string& source) {
+  auto& known = source_metrics_[source];
+  if (!known) known = metrics_.discovery(source);
+  return *known;
+}
+
+void Gateway::note_source(const std::string& source, bool update) {
+  const auto& metrics = source_metrics(source);
+  metrics.workers.set(static_cast<double>(fleet_->count(source)));
+  if (!update) return;
+  metrics.updates.add();
+  metrics.healthy.set(1);
+  metrics.last_success_timestamp.set(static_cast<double>(environment_.unix_ms()) / 1000);
+}
+
 void Gateway::source_heard(const std::string& source) {
   control_.post([this, source] {
     if (!sources_.contains(source) || !heard_.insert(source).second) return;
@@ -140,7 +156,7 @@ void Gateway::on_publish(const std::string& source, std::vector<plugin::WorkerDe
     auto text = fleet_->publish(source, std::move(resolved), allow_empty, control_.now_ms());
     if (!text.empty())
       log::error("a list of workers is not taken over", {{"source", source}, {"reason", text}});
-    metrics_.discovery(source)->updates.add();
+    note_source(source, true);
   });
 }
 
@@ -150,7 +166,9 @@ void Gateway::on_upsert(const std::string& source, plugin::WorkerDesc desc) {
     control_.post([this, resolved = fleet::ResolvedSpec{spec_of(source, std::move(desc)),
                                                         std::move(endpoint)}]() mutable {
       if (!fleet_) return;
+      const std::string name = resolved.spec.source;
       if (auto text = fleet_->upsert(std::move(resolved)); !text.empty()) log::error(text);
+      note_source(name, true);
     });
   } catch (const std::exception& e) {
     log::error("a worker is left out", {{"source", source}, {"reason", e.what()}});
@@ -159,7 +177,9 @@ void Gateway::on_upsert(const std::string& source, plugin::WorkerDesc desc) {
 
 void Gateway::on_remove(const std::string& source, std::string id, std::string reason) {
   control_.post([this, source, id = std::move(id), reason = std::move(reason)] {
-    if (fleet_) fleet_->remove(source, id, reason);
+    if (!fleet_) return;
+    fleet_->remove(source, id, reason);
+    note_source(source, true);
   });
 }
 
@@ -168,7 +188,10 @@ void Gateway::on_synced(const std::string& source) { source_heard(source); }
 void Gateway::on_failed(const std::string& source, std::string text) {
   log::warn("a discovery source has failed; its last good list stays",
             {{"source", source}, {"reason", text}});
-  control_.post([this, source] { metrics_.discovery(source)->failures.add(); });
+  control_.post([this, source] {
+    source_metrics(source).failures.add();
+    source_metrics(source).healthy.set(0);
+  });
   source_heard(source);
 }
 

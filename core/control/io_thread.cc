@@ -10,6 +10,8 @@
 namespace tidegate::control {
 namespace {
 
+constexpr std::uint32_t report_ms = 1'000;
+
 http::UpstreamLimits upstream_limits(const config::Config& config) {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
@@ -67,7 +69,26 @@ IoThread::IoThread(std::uint32_t number, const config::Config& config, IoShared 
 
 IoThread::~IoThread() { join(); }
 
+void IoThread::report() noexcept {
+  loop_.arm(report_, report_ms);
+  auto& m = shared_.metrics;
+  auto move = [](auto& metric, double& before, double now) {
+    metric.add(now - before);
+    before = now;
+  };
+  move(m.connections, reported_.connections, static_cast<double>(connections_.connections()));
+  move(m.connections_accepted, reported_.accepted, static_cast<double>(connections_.accepted()));
+  move(m.connections_refused, reported_.refused, static_cast<double>(listener_.refused()));
+  const http::UpstreamStats upstream = io_.pool.stats();
+  move(m.upstream_busy, reported_.busy, static_cast<double>(upstream.busy));
+  move(m.upstream_idle, reported_.idle, static_cast<double>(upstream.idle));
+  // Shared by all loops: one of them tells.
+  if (number_ == 0)
+    move(m.body_bytes_buffered, reported_.body_bytes, static_cast<double>(shared_.budget.used()));
+}
+
 void IoThread::start() {
+  loop_.arm(report_, report_ms);
   thread_ = std::thread([this] {
     telemetry::Cells::attach_thread();
     loop_.run();

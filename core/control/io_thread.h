@@ -47,6 +47,7 @@ class IoThread final : private http::Service {
   void on_protocol_error(int status, std::string_view code, const http::PeerAddress& peer) noexcept override;
   std::string error_body(int status, std::string_view code, std::string_view message) override;
   const telemetry::EndpointMetrics& metrics_of(const api::Endpoint* endpoint);
+  void report() noexcept;
 
   std::uint32_t number_;
   IoShared shared_;
@@ -56,6 +57,12 @@ class IoThread final : private http::Service {
   http::Listener listener_;
   std::unordered_map<const api::Endpoint*, const telemetry::EndpointMetrics*> endpoint_metrics_;
   std::unordered_map<std::string, telemetry::Counter> protocol_errors_;
+  // What stands in this loop's objects goes to the metrics once a second, as differences to what was reported
+  // before.
+  struct Reported {
+    double connections = 0, accepted = 0, refused = 0, busy = 0, idle = 0, body_bytes = 0;
+  } reported_;
+  http::Timer report_{http::Timer::of<&IoThread::report>, this};
   std::thread thread_;
 };
 

@@ -22,6 +22,22 @@ Publisher::Publisher(http::EventLoop& control, routing::ViewHub& hub, fleet::Fle
       environment_(environment),
       metrics_(metrics) {
   control_.arm(learn_, learn_ms);
+  control_.arm(report_, report_ms);
+}
+
+void Publisher::collect_nodes(const std::shared_ptr<plugin::PolicyNode>& node) {
+  nodes_.push_back({node, metrics_.plugin(node->component().name, node->instance()), 0});
+  for (const auto& child : node->children()) collect_nodes(child);
+}
+
+void Publisher::on_report() noexcept {
+  control_.arm(report_, report_ms);
+  for (auto& [node, metrics, slips] : nodes_) {
+    const std::uint64_t now = node->containment().all_slips();
+    metrics->slips.add(static_cast<double>(now - slips));
+    slips = now;
+    metrics->quarantined.set(node->quarantined() ? 1 : 0);
+  }
 }
 
 std::shared_ptr<plugin::PolicyNode> Publisher::make_policy(const config::PluginRef& ref,
@@ -75,6 +91,11 @@ std::vector<std::string> Publisher::apply(const config::Config& config) {
   if (!errors.empty()) return errors;
   adopt(*graph);
   graph_ = std::move(graph);
+  nodes_.clear();
+  for (const auto& route : graph_->routes) {
+    collect_nodes(route.policy);
+    collect_nodes(route.fallback);
+  }
   publish_now();
   return errors;
 }

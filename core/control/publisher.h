@@ -52,7 +52,15 @@ class Publisher {
   void update_readiness(const routing::View& view);
   void publish_now_quietly() noexcept { publish_now(); }
 
-  static constexpr std::uint32_t coalesce_ms = 2, learn_ms = 20;
+  void collect_nodes(const std::shared_ptr<plugin::PolicyNode>& node);
+  void on_report() noexcept;
+
+  static constexpr std::uint32_t coalesce_ms = 2, learn_ms = 20, report_ms = 1'000;
+  struct NodeMetrics {
+    std::shared_ptr<plugin::PolicyNode> node;
+    std::shared_ptr<const telemetry::PluginCallMetrics> metrics;
+    std::uint64_t slips = 0;
+  };
 
   http::EventLoop& control_;
   routing::ViewHub& hub_;
@@ -65,6 +73,8 @@ class Publisher {
   mutable std::mutex readiness_mutex_;
   std::shared_ptr<const Readiness> readiness_ = std::make_shared<Readiness>();
   http::Timer publish_{http::Timer::of<&Publisher::publish_now_quietly>, this};
+  std::vector<NodeMetrics> nodes_;  // of the graph in force
+  http::Timer report_{http::Timer::of<&Publisher::on_report>, this};
   http::Timer learn_{http::Timer::of<&Publisher::on_learn>, this};
 };
 
