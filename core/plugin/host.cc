@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "plugin/host_http.h"
+
 namespace tidegate::plugin {
 namespace {
 
@@ -15,6 +17,7 @@ const void* find_service(const tg_host* host, const char* id) {
   if (wanted == TG_HOST_CONFIG) return &config_service;
   if (wanted == TG_HOST_CLOCK) return &clock_service;
   if (wanted == TG_HOST_CONTROL) return &control_service;
+  if (wanted == TG_HOST_HTTP) return &http_service;
   if (!InstanceHost::of(host).children()) return nullptr;  // the rest is for policies
   if (wanted == TG_HOST_POLICY) return &policy_service;
   if (wanted == TG_HOST_REQUEST) return &request_service;

@@ -1,6 +1,6 @@
 // What: the tg_host of one component instance and the services behind it: tg.host.log, metrics,
 //   config, clock, control, and for policies tg.host.policy and tg.host.request (all "/1").
-//   tg.host.http/1 is not offered.
+//   tg.host.http/1 is in host_http.h.
 // Threads: made and destroyed on [control]; services as tidegate/host.h says.
 // Ownership: outlives the instance's destroy(). Cancels its timers and pending posts when it goes.
 // Errors: services answer with tg_status or the default given, and never throw.
