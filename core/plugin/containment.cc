@@ -1,5 +1,7 @@
 #include "plugin/containment.h"
 
+#include <sys/resource.h>
+
 #include <cstdio>
 #include <mutex>
 #include <unordered_map>
@@ -87,9 +89,15 @@ bool Containment::wait_for_lock() noexcept {
 }
 
 // Halving both numbers when the window is full keeps a share that forgets, without storing the calls.
-void Containment::timed(Function function, std::uint64_t ns) noexcept {
+long Containment::preemptions() noexcept {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return usage.ru_nivcsw;
+}
+
+void Containment::timed(Function function, std::uint64_t ns, long preempted_before) noexcept {
   const std::uint32_t sampled = sampled_.fetch_add(1, std::memory_order_relaxed) + 1;
-  if (ns > limits_.budget_ns) {
+  if (ns > limits_.budget_ns && preemptions() == preempted_before) {
     const std::uint32_t over = over_.fetch_add(1, std::memory_order_relaxed) + 1;
     char text[96];
     std::snprintf(text, sizeof text, "took %llu us, the budget is %llu us",

@@ -53,7 +53,7 @@ struct ContainmentLimits {
 // What guarded calls yield besides a plugin's own status: it threw (counted already); it was not called,
 // because the instance was quarantined while this call waited for its turn.
 constexpr tg_status call_threw = -1, call_skipped = -2;
-constexpr std::uint32_t sample_period = 17;  // odd, so that a parent and its one child are both timed
+constexpr std::uint32_t sample_period = 61;  // odd, so that a parent and its one child are both timed
 
 class Containment {
  public:
@@ -94,7 +94,9 @@ class Containment {
   bool lock() noexcept;  // false: quarantined meanwhile, not locked
   bool wait_for_lock() noexcept;
   void unlock() noexcept { locked_.store(false, std::memory_order_release); }
-  void timed(Function, std::uint64_t ns) noexcept;
+  // How often the kernel took the processor from this thread: what was lost then is not the plugin's time.
+  static long preemptions() noexcept;
+  void timed(Function, std::uint64_t ns, long preempted_before) noexcept;
   void threw(Function, const char* what) noexcept;
 
   HostEnvironment& environment_;

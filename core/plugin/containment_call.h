@@ -21,8 +21,10 @@ tg_status Containment::request_call(Function function, Fn&& fn) noexcept {
   if (!concurrent_ && !lock()) return call_skipped;
   const bool timing = --cell.until_sample == 0;
   std::uint64_t started = 0;
+  long preempted = 0;
   if (timing) [[unlikely]] {
     cell.until_sample = sample_period;
+    preempted = preemptions();
     started = environment_.monotonic_ns();
   }
   tg_status status = call_threw;
@@ -36,7 +38,7 @@ tg_status Containment::request_call(Function function, Fn&& fn) noexcept {
   }
   if (!concurrent_) unlock();
   if (timing) [[unlikely]]
-    timed(function, environment_.monotonic_ns() - started);
+    timed(function, environment_.monotonic_ns() - started, preempted);
   return status;
 }
 
