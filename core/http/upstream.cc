@@ -68,6 +68,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   void on_connected() noexcept;
   void send_more() noexcept;
   void want(std::uint32_t interest) noexcept;
+  void want_progress() noexcept;
   void read_some() noexcept;
   void on_eof(int error) noexcept;
   void on_resumed() noexcept;
@@ -282,6 +283,11 @@ void UpstreamConnection::want(std::uint32_t interest) noexcept {
   if (fd() >= 0 && this->interest() != interest) pool_.loop.rewatch(*this, interest);
 }
 
+// Reading unless paused, writing while the request is not all with the kernel.
+void UpstreamConnection::want_progress() noexcept {
+  want((paused_ ? 0u : std::uint32_t{EPOLLIN}) | (out_at_ < out_.size() ? std::uint32_t{EPOLLOUT} : 0u));
+}
+
 void UpstreamConnection::arm_timer(std::uint32_t ms) noexcept {
   last_activity_ms_ = pool_.loop.now_ms();
   if (ms == 0)
@@ -308,12 +314,12 @@ void UpstreamConnection::send_more() noexcept {
     ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN) return want(EPOLLIN | EPOLLOUT);
+      if (errno == EAGAIN) return want_progress();
       // The worker closed while we were sending. It may have answered before (a 413, say): read that first.
       // EPOLLIN and HUP are pending, and the read decides.
       out_at_ = out_.size();
       keep_alive_ = false;
-      return want(EPOLLIN);
+      return want_progress();
     }
     if (n > 0) last_activity_ms_ = pool_.loop.now_ms();
     for (auto left = static_cast<std::size_t>(n); out_at_ < out_.size();) {
@@ -328,7 +334,7 @@ void UpstreamConnection::send_more() noexcept {
     }
   }
   sent_ = true;
-  want(EPOLLIN);
+  want_progress();
   client_->on_request_sent();
 }
 
@@ -336,12 +342,14 @@ void UpstreamConnection::on_ready(std::uint32_t events) noexcept {
   if (phase_ == Phase::connecting) return on_connected();
   if (phase_ == Phase::idle) return close();  // an idle connection has nothing to say but its end
   if (paused_) {
+    if ((events & EPOLLOUT) && out_at_ < out_.size()) send_more();  // a pause stops reading only
+    if (phase_ != Phase::busy || dead_ || !paused_) return;
     // Silence the FIN; HUP and ERR cannot be silenced. The bytes before them wait in the kernel.
     if (events & (EPOLLHUP | EPOLLERR)) {
       hup_ = true;
       pool_.loop.unwatch(*this);
     } else if (events & EPOLLRDHUP) {
-      pool_.loop.rewatch(*this, EventLoop::without_rdhup);
+      pool_.loop.rewatch(*this, EventLoop::without_rdhup | (interest() & EPOLLOUT));
     }
     return;
   }
@@ -563,7 +571,7 @@ void UpstreamConnection::cancel() noexcept {
 void UpstreamConnection::pause() noexcept {
   if (paused_ || dead_) return;
   paused_ = true;
-  if (phase_ == Phase::busy) want(sent_ ? 0u : std::uint32_t{EPOLLOUT});
+  if (phase_ == Phase::busy) want_progress();
 }
 
 void UpstreamConnection::resume() noexcept {
@@ -571,7 +579,7 @@ void UpstreamConnection::resume() noexcept {
   paused_ = false;
   last_activity_ms_ = pool_.loop.now_ms();
   if (phase_ != Phase::busy) return;
-  if (!hup_) return want(sent_ ? std::uint32_t{EPOLLIN} : std::uint32_t{EPOLLIN | EPOLLOUT});
+  if (!hup_) return want_progress();
   // Not watched any more: read on from the loop until the end that is known to be there.
   pending_resume_ = true;
   pool_.loop.arm(timer_, 0);
