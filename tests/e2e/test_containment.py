@@ -122,17 +122,23 @@ class Slips(Contained):
 class Stalls(Contained):
     connections = 16  # over two loops: that all fall to one of them does not happen
 
-    def stalled(self, policy):
-        self.serve(policy, threads=2)
+    def stalled(self, policy, queued=False):
+        """queued: the others come before the watchdog has spoken."""
+        self.serve(policy, threads=2, slow_call="1s" if queued else "100ms")
         others = [self.client(self.proxy) for _ in range(self.connections)]
         stuck = self.ask("stall")
+        wait_for(self.gate.with_suffix(".reached").exists, "the pick to stall")
+        if queued:
+            for client in others:
+                client.send(request())
         wait_for(lambda: self.node()["quarantined"] == "stall", "the watchdog")
         line, = wait_logged(self.proxy, ["a plugin call takes too long"])
         for word in (f'"plugin":"{policy}"', '"function":"pick"'):
             self.assertIn(word, line)
         # The other loop serves on, and nobody but the fallback chooses.
-        for client in others:
-            client.send(request())
+        if not queued:
+            for client in others:
+                client.send(request())
         self.answer()
         ready = select.select([client.sock for client in others], [], [], WAIT)[0]
         first = next(client for client in others if client.sock in ready)
@@ -146,6 +152,7 @@ class Stalls(Contained):
                 self.assertEqual("round_robin (fallback)", self.chosen_by(client.read_message()))
         self.assertEqual(200, stuck.read_message().status)
         self.assertEqual("stall", self.node()["quarantined"], "until a reload")
+        self.assertEqual(queued, self.node()["serial_waits"] > 0)
         self.proxy.reload()
         wait_for(lambda: self.node()["quarantined"] is None, "the new instance")
         self.assertEqual(policy, self.served_by())
@@ -155,7 +162,7 @@ class Stalls(Contained):
         self.stalled("slipper")
 
     def test_who_waits_for_his_turn_behind_a_stall_goes_on_through_the_fallback(self):
-        self.stalled("slipper_serial")
+        self.stalled("slipper_serial", queued=True)
 
     def test_a_stall_over_the_limit_fails_liveness_until_it_ends(self):
         self.serve(slow_call="20ms", stalled="100ms")

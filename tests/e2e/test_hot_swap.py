@@ -87,7 +87,7 @@ class HotSwap(PolicyScenario):
             self.engine.say_all(f"data: now {build}\n\n".encode())
             await streams.open(f"{build}-{n}" for n in range(50))
             state = await asyncio.to_thread(self.state)
-            self.assertEqual((build, build - 1), (state["build"], state["from"]), "state goes on as text")
+            self.assertEqual((build, build - 1, False), (state["build"], state["from"], state["shared"]))
             self.assertEqual(1, state["instances"], "static data of another build is used")
             self.assertGreater(state["picks"], STREAMS, "the count goes on")
             libraries = await asyncio.to_thread(library, self.proxy, self.file)
@@ -125,7 +125,7 @@ class HotSwap(PolicyScenario):
         await asyncio.to_thread(wait_for, lambda: logged(self.proxy, ["swapper ends"]), "the old instance's end")
         await steady.stop()
         state = await asyncio.to_thread(self.state)
-        self.assertEqual({"build": 1, "from": 1, "instances": 1, "picks": len(steady.answers)}, state)
+        self.assertEqual({"build": 1, "from": 1, "instances": 1, "shared": True, "picks": len(steady.answers)}, state)
         self.assertFalse((await asyncio.to_thread(library, self.proxy, self.file))["replaced"])
         await self.engine.stop()
 

@@ -30,6 +30,12 @@ tg_status create(const tg_host*, tg_str json, tg_policy_traits*, void** self, tg
 }
 void destroy(void* self) { delete static_cast<Slipper*>(self); }
 
+// A file beside the FIFO says that somebody waits.
+void wait_at(const std::string& gate) {
+  ::close(::open((gate + ".reached").c_str(), O_CREAT | O_WRONLY, 0600));
+  ::close(::open(gate.c_str(), O_RDONLY));
+}
+
 tg_status pick(void* self, const void*, const tg_pick_args* args, tg_plan* plan) {
   const std::string_view body(args->body.ptr, args->body.len);
   auto asked = [body](std::string_view slip) {
@@ -37,7 +43,7 @@ tg_status pick(void* self, const void*, const tg_pick_args* args, tg_plan* plan)
   };
   if (asked("error")) return TG_E_INTERNAL;
   if (asked("throw")) throw std::runtime_error("out of pick");
-  if (asked("stall")) ::close(::open(static_cast<Slipper*>(self)->gate.c_str(), O_RDONLY));
+  if (asked("stall")) wait_at(static_cast<Slipper*>(self)->gate);
   tg_plan_select(plan, asked("outside") ? 4000 : args->candidates[0])->cookie = asked("complete");
   return TG_OK;
 }

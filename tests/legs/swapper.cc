@@ -56,6 +56,7 @@ class Swapper {
   void adopt(Swapper& previous) {
     state_ = previous.state_;
     from_ = BUILD;
+    shared_ = true;
   }
   // "build picks"
   void export_state(tg::Out out) const {
@@ -70,9 +71,9 @@ class Swapper {
   }
 
   void describe(tg::Out out) const {
-    out.write("{\"build\":" + std::string(build_text) + ",\"from\":" + std::to_string(from_) +
-              ",\"picks\":" + std::to_string(state_->picks.load()) +
-              ",\"instances\":" + std::to_string(instances().load()) + "}");
+    out.write("{\"build\":" + std::string(build_text) + ",\"from\":" + std::to_string(from_) + ",\"picks\":" +
+              std::to_string(state_->picks.load()) + ",\"instances\":" + std::to_string(instances().load()) +
+              ",\"shared\":" + (shared_ ? "true}" : "false}"));
   }
 
  private:
@@ -83,7 +84,8 @@ class Swapper {
   tg::Host host_;
   std::array<char, 24 * BUILD> padding_{};
   std::shared_ptr<State> state_ = std::make_shared<State>();
-  int from_ = 0;  // the build whose state this one took over
+  int from_ = 0;         // the build whose state this one took over
+  bool shared_ = false;  // not as text
 };
 
 }  // namespace
