@@ -138,6 +138,7 @@ TEST_CASE_FIXTURE(TlsFixture,
   c.ca_file = to_str(other);
   c.tls_verify = TG_TLS_OFF;
   CHECK(call(c).body == "safe");
+  c.ca_file = to_str(ca);
   c.tls_verify = 77;
   CHECK(call(c).status == TG_E_UNAVAILABLE);
 }
@@ -169,7 +170,7 @@ TEST_CASE_FIXTURE(TlsFixture, "wrong key material is refused, and none of it sta
   if (!start("server", true)) return;
   const std::string cert = at("client.pem"), wrong = at("other.key"), none = at("none");
   c.client_cert_file = to_str(cert);
-  CHECK(call(c).status == TG_E_INVALID);  // the key is missing
+  CHECK(call(c).says("found only the certificate"));
   c.client_key_file = to_str(wrong);
   CHECK(call(c).says("belongs to the client key"));
   c.client_key_file = to_str(none);
