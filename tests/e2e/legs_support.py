@@ -17,7 +17,8 @@ OUTCOMES = ("ok", "failed", "cancelled", "never_sent", "dropped")  # by TG_OUTCO
 
 def routed_by(policy, attempts=3, path=(), **members):
     """A configuration with this one policy. `path`: folders that are searched first."""
-    return {"server": {"threads": 1}, "plugins": {"path": [*map(str, path), str(TEST_PLUGINS), str(PLUGINS)]},
+    return {"server": {"threads": 1, "drain": "0s"},
+            "plugins": {"path": [*map(str, path), str(TEST_PLUGINS), str(PLUGINS)]},
             "routes": [{"name": "all", "policy": policy, "retry": {"attempts": attempts}}], **members}
 
 
