@@ -26,17 +26,22 @@ Publisher::Publisher(http::EventLoop& control, routing::ViewHub& hub, fleet::Fle
 }
 
 void Publisher::collect_nodes(const std::shared_ptr<plugin::PolicyNode>& node) {
-  nodes_.push_back({node, metrics_.plugin(node->component().name, node->instance()), 0});
+  nodes_.push_back({node, metrics_.plugin(node->component().name, node->instance())});
   for (const auto& child : node->children()) collect_nodes(child);
 }
 
 void Publisher::on_report() noexcept {
   control_.arm(report_, report_ms);
-  for (auto& [node, metrics, slips] : nodes_) {
-    const std::uint64_t now = node->containment().all_slips();
-    metrics->slips.add(static_cast<double>(now - slips));
-    slips = now;
-    metrics->quarantined.set(node->quarantined() ? 1 : 0);
+  auto move = [](const telemetry::Counter& counter, std::uint64_t& before, std::uint64_t now, double scale) {
+    counter.add(static_cast<double>(now - before) * scale);
+    before = now;
+  };
+  for (auto& one : nodes_) {
+    const plugin::Containment& state = one.node->containment();
+    move(one.metrics->slips, one.slips, state.all_slips(), 1);
+    move(one.metrics->lock_waits, one.waits, state.serial_waits(), 1);
+    move(one.metrics->lock_wait_seconds, one.wait_ns, state.serial_wait_ns(), 1e-9);
+    one.metrics->quarantined.set(one.node->quarantined() ? 1 : 0);
   }
 }
 

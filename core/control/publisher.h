@@ -59,7 +59,7 @@ class Publisher {
   struct NodeMetrics {
     std::shared_ptr<plugin::PolicyNode> node;
     std::shared_ptr<const telemetry::PluginCallMetrics> metrics;
-    std::uint64_t slips = 0;
+    std::uint64_t slips = 0, waits = 0, wait_ns = 0;
   };
 
   http::EventLoop& control_;

@@ -1,4 +1,5 @@
-// The life of a leg: start, answer, failure, cancellation, end. The relay to the client stands in leg_relay.cc.
+// The life of a leg: start, answer, failure, cancellation, end. The relay to the client stands in
+// leg_relay.cc.
 #include "routing/leg.h"
 
 #include <algorithm>
@@ -180,7 +181,13 @@ void Leg::resume() noexcept {
   if (call_) call_->resume();
 }
 
-void Leg::on_request_sent() noexcept { sent_ns_ = run_.io().loop.now_ns(); }
+void Leg::on_request_sent() noexcept {
+  sent_ns_ = run_.io().loop.now_ns();
+  if (!call_ || call_->reused()) return;
+  const double connect = static_cast<double>(sent_ns_ - started_ns_) * 1e-9;
+  run_.io().metrics.upstream_connect.observe(connect);
+  if (worker_->metrics()) worker_->metrics()->connect.observe(connect);
+}
 
 void Leg::on_limit() noexcept {
   if (ended()) return;

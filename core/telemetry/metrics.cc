@@ -90,11 +90,11 @@ struct GatewayMetrics::Families {
       histogram("worker_connect_seconds", "Time to connect to a worker", short_bounds, true);
   Family& worker_inflight = gauge("worker_inflight", "Legs selected for a worker and not ended");
   Family& worker_state = gauge("worker_state", "0 starting, 1 ready, 2 draining, 3 unhealthy, 4 gone");
-  Family& plugin_calls = counter("plugin_calls_total", "Calls into a plugin's instance");
   Family& plugin_slips =
       counter("plugin_slips_total", "Calls that failed: errors, exceptions, picks outside the candidates");
-  Family& plugin_wait = histogram("plugin_lock_wait_seconds",
-                                  "Waits for an instance that takes one pick at a time", lock_bounds, true);
+  Family& plugin_waits =
+      counter("plugin_lock_waits_total", "Calls that waited: the instance takes one at a time");
+  Family& plugin_wait_seconds = counter("plugin_lock_wait_seconds_total", "What those waits took together");
   Family& plugin_quarantined = gauge("plugin_quarantined", "1: the instance is not called any more");
   Family& discovery_workers = gauge("discovery_workers", "Workers that a source lists");
   Family& discovery_healthy = gauge("discovery_healthy", "1: the source works");
@@ -218,9 +218,9 @@ std::shared_ptr<const PluginCallMetrics> GatewayMetrics::plugin(const std::strin
   auto made = std::make_shared<PluginCallMetrics>();
   Families& f = *families_;
   const Labels labels = {{"plugin", plugin}, {"instance", instance}};
-  made->calls = registry_.counter(f.plugin_calls, labels, &made->leases);
   made->slips = registry_.counter(f.plugin_slips, labels, &made->leases);
-  made->lock_wait = registry_.histogram(f.plugin_wait, labels, &made->leases);
+  made->lock_waits = registry_.counter(f.plugin_waits, labels, &made->leases);
+  made->lock_wait_seconds = registry_.counter(f.plugin_wait_seconds, labels, &made->leases);
   made->quarantined = registry_.gauge(f.plugin_quarantined, labels, &made->leases);
   return made;
 }

@@ -54,8 +54,8 @@ struct WorkerMetrics {                             // {worker}
   Leases leases;
 };
 struct PluginCallMetrics {  // {plugin, instance}
-  Counter calls, slips;
-  Histogram lock_wait;  // seconds; picks of an instance that is not CONCURRENT
+  Counter slips;
+  Counter lock_waits, lock_wait_seconds;  // calls of an instance that is not CONCURRENT
   Gauge quarantined;
   Leases leases;
 };

@@ -66,13 +66,13 @@ TEST_CASE_FIXTURE(Fixture, "a worker's series go with the last view that shows i
   CHECK(value("tidegate_worker_requests_total{worker=\"w1\"}") == -1);
 }
 
-TEST_CASE_FIXTURE(Fixture, "a plugin's calls, slips and quarantine are shown by instance") {
+TEST_CASE_FIXTURE(Fixture, "a plugin's waits, slips and quarantine are shown by instance") {
   const auto plugin = metrics.plugin("round_robin", "route-1");
-  plugin->calls.add(3);
+  plugin->lock_waits.add(3);
   plugin->slips.add();
   plugin->quarantined.set(1);
   const std::string labels = "{plugin=\"round_robin\",instance=\"route-1\"}";
-  CHECK(value("tidegate_plugin_calls_total" + labels) == 3);
+  CHECK(value("tidegate_plugin_lock_waits_total" + labels) == 3);
   CHECK(value("tidegate_plugin_slips_total" + labels) == 1);
   CHECK(value("tidegate_plugin_quarantined" + labels) == 1);
 }

@@ -1,0 +1,71 @@
+"""Everything at once: two loops, requests, membership that churns, three reloads, a drain. What the sanitizers watch."""
+
+import json
+import signal
+import threading
+import unittest
+
+from harness import Scenario, chat_body, http, post, wait_for, worker
+
+REQUESTS_A_CLIENT = 60
+
+
+class Churn(Scenario):
+    def test_requests_survive_churn_and_three_reloads(self):
+        engines = [self.simulated_engine("--speed", "200", "--seed", str(n)) for n in range(3)]
+        policies = ["power_of_two", "round_robin", "least_requests", "random"]
+
+        def routes(policy):
+            return {"routes": [{"match": {"model": "*"}, "policy": {"plugin": policy}}],
+                    "health": {"enabled": True, "interval": "100ms"}}
+
+        gateway = self.gateway(engines[0], engines[1], config=routes(policies[0]))
+        statuses, broken, done = [], [], threading.Event()
+
+        def ask(number):
+            for n in range(REQUESTS_A_CLIENT):
+                stream = (n + number) % 2 == 0
+                try:
+                    with_stream = chat_body(f"{number} {n} " + "x" * (n * 37 % 2000), stream=stream, max_tokens=4)
+                    client = self.client(gateway)
+                    answer = client.send(post(with_stream)).read_message("POST")
+                    statuses.append(answer.status)
+                    if stream and b"[DONE]" not in answer.body:
+                        broken.append(answer)
+                    client.close()
+                except (AssertionError, OSError) as error:
+                    broken.append(error)
+
+        def churn():
+            while not done.is_set():
+                status, answer = gateway.control("/workers", "POST", worker(engines[2]))
+                if status == 202:
+                    gateway.control(f"/workers/{answer['worker_id']}", "DELETE")
+                http(gateway.url("/v1/models"))
+                gateway.metrics()
+
+        churner = threading.Thread(target=churn)
+        clients = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+        churner.start()
+        for client in clients:
+            client.start()
+        for reloads, policy in enumerate(policies[1:], 1):
+            wanted = len(clients) * REQUESTS_A_CLIENT * reloads // 5
+            wait_for(lambda: len(statuses) + len(broken) >= wanted, "requests between two reloads")
+            gateway.configure([engines[0], engines[1]], routes(policy))
+            gateway.reload()
+            wait_for(lambda: gateway.log().count('"reloaded"') >= reloads, "the reload")
+        for client in clients:
+            client.join()
+        done.set()
+        churner.join()
+        self.assertEqual([], broken)
+        self.assertEqual([200], sorted(set(statuses)))
+        self.assertEqual(len(clients) * REQUESTS_A_CLIENT, len(statuses))
+        wait_for(lambda: sum(w["load"] for w in gateway.control("/workers")[1]["workers"]) == 0, "counts to return to zero")
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(0, gateway.wait())
+
+
+if __name__ == "__main__":
+    unittest.main()
