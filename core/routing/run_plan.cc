@@ -39,9 +39,13 @@ void Run::begin_plan(const Choice& choice) noexcept {
 void Run::start_ready() noexcept {
   if (starting_ || !plan_running_ || !exchange_) return;
   starting_ = true;
-  for (std::uint32_t i = 0; i < plan_count_ && plan_running_ && exchange_; ++i) {
+  std::uint32_t i = 0;
+  while (i < plan_count_ && plan_running_ && exchange_) {
     Leg& leg = *plan_leg(i);
-    if (!leg.waiting()) continue;
+    if (!leg.waiting()) {
+      ++i;
+      continue;
+    }
     if (i > 0) {
       const Leg& before = *plan_leg(i - 1);
       if (before.waiting()) break;
@@ -54,7 +58,10 @@ void Run::start_ready() noexcept {
     }
     if (!captures_there) break;
     if (attempt_ == 0 && i == 0) exchange_->note_overhead(io_.environment.monotonic_ns() - began_ns_);
+    const std::uint32_t plan = plan_first_;
     leg.start();
+    // A leg that fails in its own start may have brought a new plan: that one begins with its first leg.
+    i = plan == plan_first_ ? i + 1 : 0;
   }
   starting_ = false;
   if (!plan_running_ || !exchange_) end_if_done();
