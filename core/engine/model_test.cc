@@ -131,6 +131,17 @@ TEST_CASE("more load never lowers throughput and never shortens the work") {
   }
 }
 
+TEST_CASE("every decoding sequence and every token of its context lengthens the step") {
+  ModelConfig config = round_costs();
+  config.decode_us_per_token_in_batch = 2000;
+  config.decode_us_per_context_token = 100;
+  EngineModel model(config);
+  REQUIRE(model.submit(request(1, 10, 2)));
+  REQUIRE(model.submit(request(2, 20, 2)));
+  // Prefill of 30 tokens; then 2 sequences with 11 and 21 tokens of context.
+  CHECK(end_of(run(model)) == 40 * ms + 10 * ms + 4 * ms + 3200 * ms / 1000);
+}
+
 TEST_CASE("speed divides every time") {
   ModelConfig config = round_costs();
   EngineModel slow(config);
