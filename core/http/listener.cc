@@ -50,7 +50,8 @@ std::string PeerAddress::host() const {
   return {text, write_host(text)};
 }
 
-// Dotted decimal by hand: inet_ntop goes through printf, which shows at tens of thousands of requests a second.
+// Dotted decimal by hand: inet_ntop goes through printf, which shows at tens of thousands of requests a
+// second.
 std::size_t PeerAddress::write_host(char (&out)[46]) const noexcept {
   static_assert(sizeof out >= INET6_ADDRSTRLEN);
   if (any.sa_family == AF_INET6 && !is_mapped(v6)) {
@@ -62,7 +63,9 @@ std::size_t PeerAddress::write_host(char (&out)[46]) const noexcept {
     return 4;
   }
   std::uint8_t bytes[4];
-  std::memcpy(bytes, any.sa_family == AF_INET ? static_cast<const void*>(&v4.sin_addr) : &v6.sin6_addr.s6_addr[12], 4);
+  std::memcpy(bytes,
+              any.sa_family == AF_INET ? static_cast<const void*>(&v4.sin_addr) : &v6.sin6_addr.s6_addr[12],
+              4);
   char* at = out;
   for (int i = 0; i < 4; ++i) {
     if (i > 0) *at++ = '.';

@@ -48,7 +48,8 @@ struct PeerAddress {
   };
   PeerAddress() noexcept : v6{} {}
   std::string host() const;  // "192.0.2.1", "2001:db8::1"; IPv4 mapped into IPv6 reads as IPv4
-  std::size_t write_host(char (&out)[46]) const noexcept;  // the same without an allocation; returns its length
+  std::size_t write_host(
+      char (&out)[46]) const noexcept;  // the same without an allocation; returns its length
   std::uint16_t port() const noexcept;
   bool loopback() const noexcept;
 };

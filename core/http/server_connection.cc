@@ -255,9 +255,11 @@ void ServerConnection::on_timer() noexcept {
   switch (phase_) {
     case Phase::head:
       if (in_.empty()) return close(Gone::quietly);
-      return refuse(408, "request_head_stalled", "The request's head did not arrive in time; send it at once.");
+      return refuse(408, "request_head_stalled",
+                    "The request's head did not arrive in time; send it at once.");
     case Phase::body:
-      return refuse(408, "request_body_stalled", "The request's body stopped arriving; send it without pauses.");
+      return refuse(408, "request_body_stalled",
+                    "The request's body stopped arriving; send it without pauses.");
     case Phase::exchange:
     case Phase::flush: return client_gone();
     default: return close(Gone::quietly);

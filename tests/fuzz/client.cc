@@ -94,7 +94,7 @@ void Client::queue_request(Input& input) {
   if ((shape >> 2 & 3) == 2) path = "/generate?x=1", prompt = R"("text":")", end = "\"";
   const bool bodiless = (shape >> 2 & 3) == 3 && (form & 3) == 0;
   std::string head = "POST ";
-  if (bodiless) head = form & 4 ? "HEAD " : "GET ", path = form & 8 ? "/server_info" : "/nowhere";
+  if (bodiless) head = form & 4 ? "HEAD " : "GET ", path = form & 8 ? "/model_info" : "/nowhere";
   head += path + ((shape & 64) ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n") + "Host: gate\r\nX-Request-Id: " + id +
           "\r\n";
   if (shape & 128)
@@ -102,8 +102,10 @@ void Client::queue_request(Input& input) {
   else if (shape & 64)
     head += "Connection: keep-alive\r\n";
   if (form & 64) head += "X-Tidegate-Route: 1\r\n";
-  if (model == "two_legs") head += "X-Plan: " + plan_words(input) + "\r\n";
-  if (model == "any_plan") head += "X-Plan: " + plan_digits(input) + "\r\n";
+  if (model == "two_legs" || bodiless)
+    head += "X-Plan: " + plan_words(input) + "\r\n";
+  else if (model == "any_plan")
+    head += "X-Plan: " + plan_digits(input) + "\r\n";
   if (bodiless) {
     queue += head + "\r\n";
     return;

@@ -78,10 +78,14 @@ std::shared_ptr<const routing::RouteGraph> Ground::graph(bool short_times) {
   auto& made = graphs_[short_times];
   if (made) return made;
   auto graph = std::make_shared<routing::RouteGraph>();
-  for (const char* name : {"power_of_two", "round_robin", "two_legs", "any_plan"}) {
+  // The last takes requests without a body, where a plan may want to edit one.
+  for (const char* name : {"power_of_two", "round_robin", "two_legs", "any_plan", "two_legs"}) {
+    const bool bodiless = graph->routes.size() == 4;
     routing::Route route;
-    route.name = route.policy_name = name;
-    route.match.model = {std::string(name)};
+    route.name = bodiless ? "bodiless" : name;
+    route.policy_name = name;
+    route.match.model = {bodiless ? "*" : name};
+    if (bodiless) route.match.path = "/model_info";
     route.policy = policy(name);
     route.fallback = policy("round_robin");
     route.fallback_name = "round_robin";

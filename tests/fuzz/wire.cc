@@ -141,7 +141,8 @@ std::vector<Response> read_responses(const std::string& all, bool ended, const s
                     all.substr(at, 80));
     if (result.need_more()) break;
     if (!responses.empty() && responses.back().closes)
-      throw Failure("a client got a response behind one that closes the connection");
+      throw Failure("a client got a response behind one that closes the connection: " +
+                    all.substr(0, at + 200));
     at += result.consumed;
     if (head.informational()) {
       ++interim;
@@ -153,7 +154,9 @@ std::vector<Response> read_responses(const std::string& all, bool ended, const s
     response.status = head.status;
     response.request_id = head.value("x-request-id");
     response.type = head.value("content-type");
-    response.closes = !head.keep_alive;
+    // The parser takes a head without a length for one whose body ends with the connection; to HEAD it is
+    // none.
+    response.closes = is_head ? head.value("connection") == "close" : !head.keep_alive;
     take_body(all, at, ended, kind, head.content_length.value_or(0), response);
     if (!response.whole) break;
   }
