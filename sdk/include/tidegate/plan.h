@@ -70,7 +70,8 @@ typedef struct tg_leg {
   uint64_t ticket; /* the host's: tells it which child chose this leg. Copy it with the leg, change nothing */
 } tg_leg;
 
-enum { TG_PICK_SELECT = 0, TG_PICK_WAIT = 1, TG_PICK_FAIL = 2, TG_PICK_SHED = 3 }; /* default: FAIL */
+/* Another value is a slip: the route's fallback picks. */
+enum { TG_PICK_SELECT = 0, TG_PICK_WAIT = 1, TG_PICK_FAIL = 2, TG_PICK_SHED = 3 };
 
 /* Given to pick() with verdict FAIL, leg_count 0 and room for TG_MAX_LEGS legs. */
 typedef struct tg_plan {
@@ -107,7 +108,8 @@ static inline tg_leg *tg_plan_select(tg_plan *plan, uint32_t slot) {
   leg->relay_errors = 1;
   return leg;
 }
-/* [request] hot. Appends a copy of a leg that a child chose. The source's stride says how much of it there is. */
+/* [request] hot. Appends a copy of a leg that a child chose, but with the `start` of its new place: who takes a plan of several
+ * legs copies `start` too, from the second leg on. */
 static inline tg_leg *tg_plan_take(tg_plan *plan, const tg_leg *from) {
   tg_leg *leg = tg_plan_add(plan, from->slot);
   if (leg) {

@@ -42,7 +42,9 @@ typedef struct tg_pick_args {
   uint32_t prior_slot;   /* a worker chosen before in this plan (a decode pick: the prefill worker), or TG_NONE */
   uint32_t candidate_count;
   const tg_snapshot *snapshot;
-  const uint32_t *candidates; /* slots that serve this model and stage, ascending; never empty for the root */
+  /* Slots that serve this model and stage, ascending; never empty for the root, whose stage is the lowest role that its
+   * traits name: ANY for a plain policy. */
+  const uint32_t *candidates;
   const tg_slots *by_role;    /* the same model's candidates by TG_ROLE_*; TG_ROLE_COUNT entries */
   tg_str model, key, path, body; /* body: what the client sent, whole. key: session or routing key */
   const tg_span *spans;
