@@ -111,8 +111,7 @@ std::vector<std::string> Gateway::start() {
   std::vector<std::string> errors;
   run_on_control([&] {
     apply_health(config_);
-    errors = publisher_->apply(config_);
-    if (errors.empty()) errors = apply_sources(config_);
+    errors = apply_all(config_);
   });
   if (!errors.empty()) return errors;
   if (auto text = taken(config_.server.listen); !text.empty()) return {"server.listen: " + text};
@@ -182,12 +181,20 @@ std::uint16_t Gateway::metrics_port() const noexcept {
   return admin_ && admin_->metrics_listener.is_open() ? admin_->metrics_listener.port() : 0;
 }
 
+// All or nothing: routes are built first and put in force last, when the sources have agreed.
+std::vector<std::string> Gateway::apply_all(const config::Config& config) {
+  std::vector<std::string> errors;
+  auto graph = publisher_->prepare(config, errors);
+  if (graph) errors = apply_sources(config);
+  if (errors.empty()) publisher_->commit(std::move(graph));
+  return errors;
+}
+
 std::vector<std::string> Gateway::reload(config::Config config) {
   std::vector<std::string> errors;
   run_on_control([&] {
     registry_.rescan(registry_options(config, packaged_));
-    errors = publisher_->apply(config);
-    if (errors.empty()) errors = apply_sources(config);
+    errors = apply_all(config);
     if (!errors.empty()) return;
     apply_health(config);
     for (auto& thread : threads_) thread->apply(config);
@@ -290,7 +297,7 @@ std::vector<std::string> Gateway::check(const config::Config& config, const std:
   std::vector<std::string> errors;
   gateway.control_thread_ = std::thread([&gateway] { gateway.control_.run(); });
   gateway.run_on_control([&] {
-    errors = gateway.publisher_->apply(config);
+    gateway.publisher_->prepare(config, errors);
     for (const auto& source : config.discovery) {
       auto component = gateway.registry_.find(TG_DISCOVERY_INTERFACE, source.source.plugin);
       if (!component) {

@@ -56,6 +56,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
 
   void run_on_control(std::function<void()> work);  // waits for it
   std::vector<std::string> start_admin();
+  std::vector<std::string> apply_all(const config::Config& config);
   std::vector<std::string> apply_sources(const config::Config& config);
   void retire(std::unique_ptr<plugin::DiscoveryRunner> runner);
   void apply_health(const config::Config& config);

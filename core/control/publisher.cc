@@ -75,8 +75,8 @@ std::shared_ptr<plugin::PolicyNode> Publisher::make_policy(const config::PluginR
   return *node;
 }
 
-std::vector<std::string> Publisher::apply(const config::Config& config) {
-  std::vector<std::string> errors;
+Publisher::Graph Publisher::prepare(const config::Config& config, std::vector<std::string>& errors) {
+  const std::size_t before = errors.size();
   auto graph = std::make_shared<routing::RouteGraph>();
   graph->generation = ++generation_;
   auto ms = [](config::Milliseconds value) { return static_cast<std::uint32_t>(value.count()); };
@@ -93,7 +93,10 @@ std::vector<std::string> Publisher::apply(const config::Config& config) {
                       ms(given.timeouts.idle.value_or(config.upstream.idle_timeout))};
     graph->routes.push_back(std::move(route));
   }
-  if (!errors.empty()) return errors;
+  return errors.size() == before ? graph : nullptr;
+}
+
+void Publisher::commit(Graph graph) {
   adopt(*graph);
   graph_ = std::move(graph);
   nodes_.clear();
@@ -102,7 +105,6 @@ std::vector<std::string> Publisher::apply(const config::Config& config) {
     collect_nodes(route.fallback);
   }
   publish_now();
-  return errors;
 }
 
 // Instances keep their state over a reload by name, wherever their route has moved to.

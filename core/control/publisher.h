@@ -1,6 +1,6 @@
 // What: makes what requests route by: policy instances from the configuration, tables from memberships,
 // published as views. Threads: the control thread. Ownership: keeps the graph in force; requests keep the
-// graphs and views they use. Borrows everything it is made with. Errors: apply() returns all errors, ready to
+// graphs and views they use. Borrows everything it is made with. Errors: prepare() gives all errors, ready to
 // print, and changes nothing when there are any. A policy whose build fails keeps
 //   its last table.
 #pragma once
@@ -37,7 +37,11 @@ class Publisher {
   Publisher(http::EventLoop& control, routing::ViewHub& hub, fleet::Fleet& fleet, plugin::Registry& registry,
             plugin::HostEnvironment& environment, telemetry::GatewayMetrics& metrics);
 
-  std::vector<std::string> apply(const config::Config& config);
+  // Builds the instances of a configuration beside those in force; null when there are errors. Nothing
+  // changes before commit().
+  using Graph = std::shared_ptr<routing::RouteGraph>;
+  Graph prepare(const config::Config& config, std::vector<std::string>& errors);
+  void commit(Graph graph);
   void changed();  // publishes a little later, so that a burst of changes makes one view
   void publish_now();
   std::shared_ptr<const routing::RouteGraph> graph() const { return graph_; }

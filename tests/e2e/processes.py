@@ -19,10 +19,17 @@ BINARY = pathlib.Path(os.environ.get("TIDEGATE_BIN", BUILD / "bin/tidegate")).re
 PLUGINS = pathlib.Path(os.environ.get("TIDEGATE_PLUGINS", BINARY.parent.parent / "lib/tidegate/plugins"))
 
 
+HANDED_OUT = set()  # the kernel may offer a port again that nobody has bound yet
+
+
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        if port not in HANDED_OUT:
+            HANDED_OUT.add(port)
+            return port
 
 
 def wait_for(condition, what, pause=0.01):
@@ -144,7 +151,8 @@ class Gateway(Process):
         self.port, self.control_port, self.metrics_port = free_port(), free_port(), free_port()
         self.config_path = directory / f"{name}.yaml"
         self.base = {
-            "server": {"listen": f"127.0.0.1:{self.port}", "threads": 2},
+            # Scenarios end their gateways when nothing is left to drain.
+            "server": {"listen": f"127.0.0.1:{self.port}", "threads": 2, "drain": "0s"},
             "control": {"listen": f"127.0.0.1:{self.control_port}"},
             "metrics": {"listen": f"127.0.0.1:{self.metrics_port}"},
             "plugins": {"path": [str(PLUGINS)]},
@@ -163,7 +171,10 @@ class Gateway(Process):
         self.write_config(json.dumps(merged(whole, config or {}), indent=1))
 
     def write_config(self, text):
-        self.config_path.write_text(text)
+        """In one step, as an editor or a package does: an earlier reload may be reading the file just now."""
+        fresh = self.config_path.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self.config_path)
 
     def reload(self):
         self.signal(signal.SIGHUP)
