@@ -7,7 +7,8 @@ by itself, so the best of a few counts: what waits for a timer or for the engine
 import time
 import unittest
 
-from harness import LAST_CHUNK, SLOW_BUILD, SSE_HEAD, Client, Scenario, chat_body, chunk, get, json_response, post, wait_for
+from harness import (LAST_CHUNK, SLOW_BUILD, SSE_HEAD, Client, Scenario, chat_body, chunk, get, json_response, post,
+                     wait_for)
 
 LIMIT = 0.1 * (4 if SLOW_BUILD else 1)
 TRIES = 4

@@ -272,10 +272,15 @@ class RawEngine:
 
     def next_connection(self):
         """The one on which the next request comes: a new one, or one that was kept."""
-        kept = {one.sock: one for one in self.connections if one.sock.fileno() >= 0}
-        ready = select.select([*kept, self.listener], [], [], WAIT)[0]
-        assert ready, f"{self.name}: waited {WAIT} s for a request"
-        return self.accept() if ready[0] is self.listener else kept[ready[0]]
+        while True:
+            kept = {one.sock: one for one in self.connections if one.sock.fileno() >= 0}
+            ready = select.select([*kept, self.listener], [], [], WAIT)[0]
+            assert ready, f"{self.name}: waited {WAIT} s for a request"
+            if ready[0] is self.listener:
+                return self.accept()
+            if ready[0].recv(1, socket.MSG_PEEK):
+                return kept[ready[0]]
+            ready[0].close()  # kept no longer
 
     def untouched(self):
         """Nobody waits to be accepted and nothing unread has come on what was accepted."""
