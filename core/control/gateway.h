@@ -59,6 +59,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::vector<std::string> apply_all(const config::Config& config);
   std::vector<std::string> apply_sources(const config::Config& config);
   void retire(std::unique_ptr<plugin::DiscoveryRunner> runner);
+  void drop_old_sources();
   void apply_health(const config::Config& config);
   void resolve_and_post(const std::string& source, plugin::WorkerDesc desc);
   void watch_fleet();
@@ -123,7 +124,8 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::atomic<std::uint32_t> silent_sources_{0};  // configured, neither synced nor failed yet
   std::map<std::string, std::shared_ptr<const telemetry::DiscoveryMetrics>>
       source_metrics_;           // control thread
-  std::set<std::string> heard_;  // control thread
+  std::set<std::string> heard_;     // control thread
+  std::set<std::string> dropping_;  // control thread: configured no longer, their workers serve on
   std::atomic<bool> draining_{false};
   std::thread control_thread_;
   mutable std::mutex token_mutex_;

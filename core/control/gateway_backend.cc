@@ -114,7 +114,9 @@ bool Gateway::token_matches(std::string_view token) const {
   return different == 0;
 }
 
+// What is listed as added or removed is routed so: an operator, or a script, acts on the answer at once.
 Reply Gateway::list_workers(std::string_view model) {
+  publisher_->settle();
   Json list = Json::array();
   std::uint32_t prefill = 0, decode = 0, regular = 0;
   for (const auto& worker : fleet_->workers()) {
@@ -133,6 +135,7 @@ Reply Gateway::list_workers(std::string_view model) {
 }
 
 Reply Gateway::show_worker(std::string_view id) {
+  publisher_->settle();
   const auto worker = fleet_->find(id);
   return worker ? json_reply(200, worker_json(*worker)) : not_found(id);
 }
@@ -141,6 +144,7 @@ Reply Gateway::remove_worker(std::string_view id) {
   const auto worker = fleet_->find(id);
   if (!worker) return not_found(id);
   fleet_->remove(worker->spec().source, worker->spec().id, "removed by hand");
+  publisher_->settle();
   return json_reply(202, {{"status", "accepted"},
                           {"worker_id", worker->uuid()},
                           {"message", "the worker takes no new requests; those under way may end"}});
@@ -184,6 +188,7 @@ void Gateway::add_worker(std::string body, std::function<void(Reply)> done) {
                                      {"code", "WORKER_ALREADY_EXISTS"}}));
       if (auto text = fleet_->upsert(std::move(resolved)); !text.empty())
         return done(json_reply(500, {{"error", text}, {"code", "INTERNAL_SERVER_ERROR"}}));
+      publisher_->settle();
       const std::string id = fleet_->find_url(url)->uuid(), location = "/workers/" + id;
       Reply reply = json_reply(
           202, {{"status", "accepted"},

@@ -81,11 +81,11 @@ std::vector<std::string> Gateway::apply_sources(const config::Config& config) {
   for (auto& [name, old] : sources_) {
     if (old.runner) retire(std::move(old.runner));
     if (!next.contains(name)) {
-      fleet_->drop_source(name, "its source is no longer configured");
+      dropping_.insert(name);
       heard_.erase(name);
-      source_metrics_.erase(name);
     }
   }
+  for (const auto& [name, source] : next) dropping_.erase(name);
   std::swap(sources_, next);
   std::uint32_t silent = 0;
   for (auto& [name, source] : sources_) {
@@ -93,7 +93,19 @@ std::vector<std::string> Gateway::apply_sources(const config::Config& config) {
     if (!std::exchange(source.started, true)) source.runner->start();
   }
   silent_sources_.store(silent, std::memory_order_relaxed);
+  drop_old_sources();
   return {};
+}
+
+// The workers of sources that are configured no longer go once every new source has spoken (or failed), so that a
+// change of sources leaves no moment without workers.
+void Gateway::drop_old_sources() {
+  if (silent_sources_.load(std::memory_order_relaxed) > 0) return;
+  for (const auto& name : dropping_) {
+    fleet_->drop_source(name, "its source is no longer configured");
+    source_metrics_.erase(name);
+  }
+  dropping_.clear();
 }
 
 // Its thread may take seconds to end; the control thread doesn't wait for it.
@@ -136,6 +148,7 @@ void Gateway::source_heard(const std::string& source) {
   control_.post([this, source] {
     if (!sources_.contains(source) || !heard_.insert(source).second) return;
     silent_sources_.fetch_sub(1, std::memory_order_relaxed);
+    drop_old_sources();
   });
 }
 

@@ -122,6 +122,10 @@ void Publisher::changed() {
   if (graph_ && !publish_.armed()) control_.arm(publish_, coalesce_ms);
 }
 
+void Publisher::settle() {
+  if (publish_.armed()) publish_now();
+}
+
 void Publisher::publish_now() {
   publish_.disarm();
   if (!graph_) return;
@@ -144,6 +148,7 @@ void Publisher::publish_now() {
   }
   update_readiness(*view);
   hub_.publish(std::move(view));
+  fleet_.let_go();
 }
 
 void Publisher::update_readiness(const routing::View& view) {

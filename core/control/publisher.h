@@ -44,6 +44,8 @@ class Publisher {
   void commit(Graph graph);
   void changed();  // publishes a little later, so that a burst of changes makes one view
   void publish_now();
+  // Puts in force what changed() has put off: who reads the fleet after it, sees what requests route by.
+  void settle();
   std::shared_ptr<const routing::RouteGraph> graph() const { return graph_; }
   std::shared_ptr<const Readiness> readiness() const;  // any thread
   std::string describe_policies();                     // JSON array for /plugins

@@ -32,9 +32,12 @@ std::string Fleet::publish(const std::string& source, std::vector<ResolvedSpec> 
 std::string Fleet::upsert(ResolvedSpec resolved) {
   Source& source = sources_[resolved.spec.source];
   auto at = source.find(resolved.spec.id);
+  bool proven = false;
   if (at != source.end()) {
-    if (at->second->spec() == resolved.spec && at->second->endpoint().address == resolved.endpoint.address)
-      return {};
+    const bool same_place = at->second->endpoint().address == resolved.endpoint.address;
+    if (same_place && at->second->spec() == resolved.spec) return {};
+    // What is said of it has changed, not the engine: it need not prove its health anew.
+    proven = same_place && at->second->ready();
     retire(source, at, "changed");
   }
   auto lease = slots_->acquire();
@@ -46,6 +49,7 @@ std::string Fleet::upsert(ResolvedSpec resolved) {
   auto metrics = metrics_ ? metrics_(resolved.spec) : nullptr;
   auto worker = std::make_shared<const Worker>(slots_, *lease, std::move(resolved.spec),
                                                std::move(resolved.endpoint), std::move(metrics));
+  if (proven) live_set(worker->live().state, TG_WORKER_READY);
   if (draining) live_set(worker->live().state, TG_WORKER_DRAINING);
   source.emplace(std::move(id), worker);
   listener_.on_worker_added(worker);
@@ -56,8 +60,7 @@ std::string Fleet::upsert(ResolvedSpec resolved) {
 void Fleet::retire(Source& source, Source::iterator at, std::string_view reason) {
   WorkerPtr worker = at->second;
   source.erase(at);
-  // At once, and not only with the next membership: a pick on an older view sees it and chooses again.
-  live_set(worker->live().state, TG_WORKER_GONE);
+  leaving_.push_back(worker);
   listener_.on_worker_removed(worker, reason);
   listener_.on_membership_changed();
 }
@@ -110,6 +113,11 @@ bool Fleet::set_state(const Worker& worker, std::uint32_t state) {
   live_set(worker.live().state, state);
   listener_.on_membership_changed();
   return true;
+}
+
+void Fleet::let_go() noexcept {
+  for (const auto& worker : leaving_) live_set(worker->live().state, TG_WORKER_GONE);
+  leaving_.clear();
 }
 
 MembershipPtr Fleet::make_membership() { return Membership::make(++epoch_, workers(), *slots_); }

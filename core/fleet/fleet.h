@@ -60,6 +60,9 @@ class Fleet {
 
   // Returns true when the state was another one.
   bool set_state(const Worker& worker, std::uint32_t state);
+  // A membership without those who have left is in force: nobody may pick them from an older one any more.
+  // Until then they serve, so that there is no moment in which the old are gone and the new not yet there.
+  void let_go() noexcept;
   MembershipPtr make_membership();
   const std::shared_ptr<SlotTable>& slots() const noexcept { return slots_; }
 
@@ -72,6 +75,7 @@ class Fleet {
   MakeMetrics metrics_;
   std::map<std::string, Source> sources_;
   std::map<std::string, std::uint64_t> held_since_;
+  std::vector<WorkerPtr> leaving_;
   std::uint64_t epoch_ = 0;
 };
 

@@ -74,6 +74,7 @@ std::shared_ptr<const Membership> Membership::make(std::uint64_t epoch, std::vec
 
 void Membership::add(ModelEntry& entry, const Worker& worker) const {
   ++entry.registered;
+  entry.starting += worker.state() == TG_WORKER_STARTING;
   if (!worker.ready()) return;
   const std::uint32_t slot = worker.slot();
   auto& bits = entry.bits[worker.spec().role];

@@ -29,6 +29,7 @@ struct ModelEntry {
   std::array<tg_slots, TG_ROLE_COUNT> abi{};  // views of `slots`
   plugin::SlotSets sets;                      // the same, of `bits`
   std::uint32_t registered = 0;               // workers that serve it, in any state
+  std::uint32_t starting = 0;                 // of them, those whose health is not known yet
 
   bool has(std::uint32_t role, std::uint32_t slot) const noexcept {
     const auto& words = bits[role];

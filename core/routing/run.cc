@@ -9,6 +9,7 @@
 namespace tidegate::routing {
 namespace {
 
+constexpr std::uint32_t starting_poll_ms = 25;
 constexpr std::size_t scan_here = 1u << 20;  // larger bodies are scanned off the I/O thread
 
 }  // namespace
@@ -201,6 +202,9 @@ void Run::attempt_plan() noexcept {
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
   if (attempt_ > 0) return fail_client(last_failure_);
+  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first health
+  // checks decide.
+  if (target_.model->starting > 0) return park(starting_poll_ms);
   if (route_metrics_) route_metrics_->no_worker.add();
   refuse(api::errors::no_available_workers,
          "no worker that serves '" + std::string(scan_.model) + "' is ready (" +

@@ -12,6 +12,7 @@ class ProbedEngine:
 
     def __init__(self, version="HTTP/1.1"):
         self.health = 200
+        self.held = False  # health checks wait for their answer
         self.probes = 0
         self.requests = []  # (path, body), without probes
         self.changed = threading.Condition()
@@ -23,6 +24,8 @@ class ProbedEngine:
             def do_GET(self):
                 with engine.changed:
                     status = engine.health if self.path == "/health" else 200
+                    if self.path == "/health":
+                        engine.changed.wait_for(lambda: not engine.held, WAIT)
                     engine.probes += self.path == "/health"
                     engine.changed.notify_all()
                 if status == 0:
@@ -65,7 +68,13 @@ class ProbedEngine:
         with self.changed:
             self.health = status
 
+    def hold_health(self, held):
+        with self.changed:
+            self.held = held
+            self.changed.notify_all()
+
     def close(self):
+        self.hold_health(False)
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
