@@ -150,10 +150,35 @@ class Pass {
     return true;
   }
 
+  // The text of a key or string, in place where it holds no escapes. Then nothing is left to be checked:
+  // stage 1 has seen to UTF-8 and control characters.
+  bool key_of(ondemand::field& field, std::string_view& key) {
+    const char* begin = field.key().raw();
+    const std::string_view rest = body_.substr(offset(begin));
+    const std::size_t end = rest.find('"');
+    key = rest.substr(0, end);
+    if (end != std::string_view::npos && key.find('\\') == std::string_view::npos) return true;
+    return !fails(field.unescaped_key().get(key)) && own(key);
+  }
+
+  bool text_of(ondemand::value& value, std::string_view& text) {
+    text = trim_end(value.raw_json_token());
+    if (text.size() >= 2 && text.back() == '"' && std::memchr(text.data(), '\\', text.size()) == nullptr) {
+      text = text.substr(1, text.size() - 2);
+      return true;
+    }
+    return !fails(value.get_string().get(text)) && own(text);
+  }
+
+  bool own(std::string_view& text) {
+    text = *out_.unescaped.emplace_back(std::make_unique<std::string>(text));
+    return true;
+  }
+
   bool member(ondemand::field& field) {
     Member entry;
     entry.key_begin = offset(field.key().raw()) - 1;
-    if (fails(field.unescaped_key().get(entry.key))) return false;
+    if (!key_of(field, entry.key)) return false;
     ondemand::value value = field.value();
     ondemand::json_type type;
     std::string_view bytes;
@@ -183,9 +208,9 @@ class Pass {
         if (type == ondemand::json_type::null) return true;
         if (!string) return refuse("invalid_member", "model", "Expected a string as 'model'.");
         out_.has_model = true;
-        return !fails(value.get_string().get(out_.model));
-      case r_rid: return !string || !fails(value.get_string().get(out_.rid));
-      case r_user: return !string || !fails(value.get_string().get(out_.user));
+        return text_of(value, out_.model);
+      case r_rid: return !string || text_of(value, out_.rid);
+      case r_user: return !string || text_of(value, out_.user);
       case r_stream: return type != ondemand::json_type::boolean || !fails(value.get_bool().get(out_.stream));
       case r_max_tokens:
       case r_max_completion_tokens:
@@ -221,7 +246,7 @@ class Pass {
     for (auto item : object_) {
       ondemand::field field;
       std::string_view key;
-      if (fails(std::move(item).get(field)) || fails(field.unescaped_key().get(key))) return false;
+      if (fails(std::move(item).get(field)) || !key_of(field, key)) return false;
       ondemand::value value = field.value();
       ondemand::json_type type;
       if (fails(value.type().get(type))) return false;
@@ -299,12 +324,12 @@ class Pass {
     for (auto item : object) {
       ondemand::field field;
       std::string_view key;
-      if (fails(std::move(item).get(field)) || fails(field.unescaped_key().get(key))) return false;
+      if (fails(std::move(item).get(field)) || !key_of(field, key)) return false;
       ondemand::value value = field.value();
       ondemand::json_type type;
       if (fails(value.type().get(type))) return false;
       if (key == "role" && type == ondemand::json_type::string) {
-        if (fails(value.get_string().get(role))) return false;
+        if (!text_of(value, role)) return false;
         has_role = true;
       } else if (key == "content" || key == "text" || key == "output") {
         if (!content(value, type, role)) return false;
@@ -387,6 +412,7 @@ void BodyScan::clear() noexcept {
   prompt_bytes = 0;
   spans.clear();
   members.clear();
+  unescaped.clear();
 }
 
 bool BodyScanner::scan(std::string_view body, PromptMember prompt, BodyScan& out, ScanError& error) noexcept {

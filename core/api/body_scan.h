@@ -2,9 +2,8 @@
 // every
 //   top-level member stands, so that later edits are splices.
 // Threads: a scanner belongs to one thread at a time (one a loop thread, and one a pool thread for big
-// bodies). Ownership: results point into the body and into the scanner's arena; they end with either, and
-// with the next scan(). Errors: a ScanError with status 400; malformed JSON is located by a second, slow
-// pass.
+// bodies). Ownership: results point into the body; what had to be unescaped is owned by the BodyScan. They
+// end with the body. Errors: a ScanError with status 400; malformed JSON is located by a second, slow pass.
 #pragma once
 
 #include <cstddef>
@@ -66,6 +65,7 @@ struct BodyScan {
   std::uint64_t prompt_bytes = 0;
   std::vector<PromptSpan> spans;
   std::vector<Member> members;
+  std::vector<std::unique_ptr<std::string>> unescaped;  // the rare keys and values that hold JSON escapes
 
   std::uint64_t estimated_tokens() const noexcept { return (prompt_bytes + 3) / 4; }
   void clear() noexcept;

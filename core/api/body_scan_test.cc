@@ -39,6 +39,32 @@ std::string code(const std::string& body) {
   return s.ok ? "ok" : std::string(s.error.code);
 }
 
+TEST_CASE("what was read outlives the scanner's next body, escapes or not") {
+  const std::string first =
+      R"({"mod\u0065l":"ll\u0061ma","user":"plain","rid":"tab\there","messages":[{"role":"us\u0065r","content":"hi"}]})";
+  const std::string second =
+      R"({"\u006dodel":"\u006f\u0074her","messages":[{"role":"syst\u0065m","content":"no"}]})";
+  const std::string padding(scan_padding, ' ');
+  const std::string one = first + padding, two = second + padding;
+  BodyScanner scanner;
+  BodyScan scan, other;
+  ScanError error;
+  REQUIRE(scanner.scan(std::string_view(one).substr(0, first.size()), PromptMember::messages, scan, error));
+  REQUIRE(scanner.scan(std::string_view(two).substr(0, second.size()), PromptMember::messages, other, error));
+  CHECK(scan.model == "llama");
+  CHECK(scan.user == "plain");
+  CHECK(scan.rid == "tab\there");
+  CHECK(scan.members[0].key == "model");
+  REQUIRE(scan.spans.size() == 1);
+  CHECK(scan.spans[0].role == "user");
+}
+
+TEST_CASE("strings with control characters or bad UTF-8 are refused, read or not") {
+  for (const char* body :
+       {"{\"model\":\"a\x01\"}", "{\"model\":\"\xff\"}", "{\"a\x02\":1}", "{\"x\":\"\xc3\"}"})
+    CHECK(code(body) == "invalid_json");
+}
+
 TEST_CASE("a chat body gives what routing reads") {
   const Scanned s(
       R"({"model":"llama","stream":true,"stream_options":{"include_usage":true},"max_tokens":64,"n":2,

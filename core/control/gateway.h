@@ -123,7 +123,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::vector<std::unique_ptr<plugin::DiscoveryRunner>> retiring_;
   std::atomic<std::uint32_t> silent_sources_{0};  // configured, neither synced nor failed yet
   std::map<std::string, std::shared_ptr<const telemetry::DiscoveryMetrics>>
-      source_metrics_;           // control thread
+      source_metrics_;              // control thread
   std::set<std::string> heard_;     // control thread
   std::set<std::string> dropping_;  // control thread: configured no longer, their workers serve on
   std::atomic<bool> draining_{false};

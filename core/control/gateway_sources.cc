@@ -97,8 +97,8 @@ std::vector<std::string> Gateway::apply_sources(const config::Config& config) {
   return {};
 }
 
-// The workers of sources that are configured no longer go once every new source has spoken (or failed), so that a
-// change of sources leaves no moment without workers.
+// The workers of sources that are configured no longer go once every new source has spoken (or failed), so
+// that a change of sources leaves no moment without workers.
 void Gateway::drop_old_sources() {
   if (silent_sources_.load(std::memory_order_relaxed) > 0) return;
   for (const auto& name : dropping_) {

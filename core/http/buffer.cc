@@ -12,6 +12,34 @@ namespace {
 constexpr std::size_t smallest = 128;
 constexpr std::size_t first_body = 4096;  // of unknown length
 
+// Bodies up to this size live in blocks of this size, which each thread keeps for the next one: they are just
+// above what the allocator caches itself.
+constexpr std::size_t small_body = 4096;
+
+struct SmallBodies {
+  static constexpr std::size_t most = 64;
+  char* blocks[most];
+  std::size_t count = 0;
+  bool ended = false;  // the thread is ending: nothing is kept any more
+  ~SmallBodies() {
+    ended = true;
+    while (count != 0) std::free(blocks[--count]);
+  }
+};
+thread_local SmallBodies small_bodies;
+
+char* new_small_body() noexcept {
+  SmallBodies& spare = small_bodies;
+  if (spare.count != 0) return spare.blocks[--spare.count];
+  return static_cast<char*>(std::malloc(small_body + Body::padding));
+}
+
+void free_body(char* memory, std::size_t capacity) noexcept {
+  SmallBodies& spare = small_bodies;
+  if (capacity != small_body || spare.count == SmallBodies::most || spare.ended) return std::free(memory);
+  spare.blocks[spare.count++] = memory;
+}
+
 }  // namespace
 
 ByteBuffer::ByteBuffer(ByteBuffer&& other) noexcept
@@ -93,6 +121,11 @@ bool Body::reserve(std::size_t capacity) noexcept {
   const std::size_t wanted =
       memory_ == nullptr ? std::max(capacity, expected_ != 0 ? expected_ : std::min(first_body, capacity * 2))
                          : std::max(capacity, capacity_ * 2);
+  if (memory_ == nullptr && wanted <= small_body) {
+    memory_ = new_small_body();
+    capacity_ = memory_ == nullptr ? 0 : small_body;
+    return memory_ != nullptr;
+  }
   auto* memory = static_cast<char*>(std::realloc(memory_, wanted + padding));
   if (memory == nullptr) return false;
   memory_ = memory;
@@ -128,7 +161,7 @@ void Body::seal() noexcept {
 }
 
 void Body::clear() noexcept {
-  std::free(memory_);
+  if (memory_ != nullptr) free_body(memory_, capacity_);
   if (budget_ != nullptr && size_ != 0) budget_->release(size_);
   memory_ = nullptr;
   size_ = capacity_ = 0;

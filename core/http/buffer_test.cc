@@ -29,17 +29,35 @@ TEST_CASE("a byte buffer is a queue that holds no memory while empty") {
 
 TEST_CASE("a body of known length is reserved once and never moves") {
   BodyBudget budget(1 << 20);
-  Body body(&budget, 1000);
+  Body body(&budget, 10'000);
   REQUIRE(body.append("first") == Body::Status::ok);
   const char* at = body.data();
-  CHECK(body.capacity() == 1000);
+  CHECK(body.capacity() == 10'000);
   CHECK(budget.used() == 5);
-  const std::span<char> room = body.room(995);
-  REQUIRE(room.size() == 995);
+  const std::span<char> room = body.room(9'995);
+  REQUIRE(room.size() == 9'995);
   std::memset(room.data(), 'x', room.size());
-  REQUIRE(body.commit(995) == Body::Status::ok);
+  REQUIRE(body.commit(9'995) == Body::Status::ok);
   CHECK(body.data() == at);
-  CHECK(budget.used() == 1000);
+  CHECK(budget.used() == 10'000);
+}
+
+TEST_CASE("a small body takes the memory of the one before it") {
+  const char* before = nullptr;
+  for (const std::size_t size : {1000u, 10u, 4096u}) {
+    Body body(nullptr, size);
+    REQUIRE(body.append(std::string(size, 'x')) == Body::Status::ok);
+    body.seal();
+    if (before != nullptr) CHECK(body.data() == before);
+    before = body.data();
+  }
+}
+
+TEST_CASE("a small body that outgrows its memory keeps its bytes") {
+  Body body(nullptr, 4096);
+  REQUIRE(body.append(std::string(4096, 'a')) == Body::Status::ok);
+  REQUIRE(body.append("b") == Body::Status::ok);
+  CHECK(body.view() == std::string(4096, 'a') + "b");
 }
 
 TEST_CASE("a sealed body has zeroed padding behind it") {

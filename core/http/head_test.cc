@@ -281,6 +281,25 @@ TEST_CASE("absolute-form arrives reduced") {
   CHECK(head.path == "/x");
 }
 
+TEST_CASE("names are compared without case, whatever their length and wherever they differ") {
+  const auto lowered = [](unsigned char c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
+  for (const std::size_t size : {1u, 7u, 8u, 9u, 17u}) {
+    for (const std::size_t at : {std::size_t{0}, size / 2, size - 1}) {
+      std::string left(size, 'q'), right(size, 'Q');
+      for (int a = 0; a < 256; ++a) {
+        for (int b = 0; b < 256; ++b) {
+          left[at] = static_cast<char>(a);
+          right[at] = static_cast<char>(b);
+          const bool same = lowered(static_cast<unsigned char>(a)) == lowered(static_cast<unsigned char>(b));
+          if (iequals(left, right) != same) FAIL(size << " " << at << " " << a << " " << b);
+        }
+      }
+    }
+  }
+  CHECK_FALSE(iequals("host", "hosts"));
+  CHECK(iequals("", ""));
+}
+
 TEST_CASE("methods") {
   CHECK(target("*", "OPTIONS") == "done");
   CHECK(target("/", "M-SEARCH") == "done");

@@ -1,5 +1,6 @@
 #include "routing/exchange.h"
 
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -10,9 +11,18 @@
 namespace tidegate::routing {
 namespace {
 
+constexpr auto hex_pairs = [] {
+  constexpr char digits[] = "0123456789abcdef";
+  std::array<char, 512> pairs{};
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    pairs[2 * byte] = digits[byte >> 4];
+    pairs[2 * byte + 1] = digits[byte & 15];
+  }
+  return pairs;
+}();
+
 void put_hex(char* out, std::uint64_t n) noexcept {
-  static constexpr char digits[] = "0123456789abcdef";
-  for (int i = 15; i >= 0; --i, n >>= 4) out[i] = digits[n & 15];
+  for (int i = 14; i >= 0; i -= 2, n >>= 8) std::memcpy(out + i, hex_pairs.data() + 2 * (n & 255), 2);
 }
 
 bool named_by_connection(const http::ResponseHead& head, std::string_view name) noexcept {

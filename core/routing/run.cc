@@ -79,7 +79,6 @@ void Run::start() {
       [this, error, ok, prompt = exchange_->endpoint().prompt] {
         api::BodyScanner scanner;
         *ok = scanner.scan(body_.view(), prompt, scan_, *error);
-        own_scan();
       },
       [this, error, ok] {
         scanning_ = false;
@@ -91,22 +90,7 @@ void Run::start() {
 void Run::scan_body() noexcept {
   api::ScanError error;
   const bool ok = io_.scanner.scan(body_.view(), exchange_->endpoint().prompt, scan_, error);
-  if (ok) own_scan();
   scanned(ok, std::move(error));
-}
-
-// What was unescaped lies in the scanner's memory, which the next scan overwrites.
-void Run::own_scan() noexcept {
-  const char* begin = body_.data();
-  const char* end = begin + body_.size();
-  auto own = [&](std::string_view& text) {
-    if (text.empty() || (text.data() >= begin && text.data() < end)) return;
-    text = *owned_.emplace_back(std::make_unique<std::string>(text));
-  };
-  own(scan_.model);
-  own(scan_.rid);
-  own(scan_.user);
-  for (auto& member : scan_.members) own(member.key);
 }
 
 void Run::scanned(bool ok, api::ScanError error) noexcept {
@@ -202,8 +186,8 @@ void Run::attempt_plan() noexcept {
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
   if (attempt_ > 0) return fail_client(last_failure_);
-  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first health
-  // checks decide.
+  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first
+  // health checks decide.
   if (target_.model->starting > 0) return park(starting_poll_ms);
   if (route_metrics_) route_metrics_->no_worker.add();
   refuse(api::errors::no_available_workers,
@@ -304,7 +288,6 @@ void Run::release_unneeded() noexcept {
   if (committed_ && plan_count_ == 1) {
     body_.clear();
     recycle_scan();
-    owned_.clear();
     spans_ = {};
   }
 }

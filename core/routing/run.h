@@ -81,7 +81,6 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::string_view header(std::string_view name) const noexcept override;
   void scan_body() noexcept;
   void scanned(bool ok, api::ScanError error) noexcept;
-  void own_scan() noexcept;
   void leave_list() noexcept;
   void route_request() noexcept;
   void attempt_plan() noexcept;
@@ -104,7 +103,6 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::uint64_t number_, began_ns_;
   http::Body body_;
   api::BodyScan scan_;
-  std::vector<std::unique_ptr<std::string>> owned_;  // scan results that lay in the scanner's memory
   std::vector<tg_span> spans_;
   ViewPtr view_;
   std::shared_ptr<const RouteGraph> graph_;
