@@ -60,5 +60,5 @@ build_programs() { # PRESET
 run_bench() { # arguments of bench.py
   local select=()
   [ ! -x build/release/bin/select_bench ] || select=(--select-bench build/release/bin/select_bench)
-  exec python3 tests/bench/bench.py "${select[@]}" "$@"
+  exec python3 tests/bench/bench.py --tools build/release/tests/bench "${select[@]}" "$@"
 }

@@ -5,7 +5,7 @@ packages_build=(g++ cmake ninja-build ccache curl libpoco-dev libboost-dev libbo
   libyaml-cpp-dev libxxhash-dev libcli11-dev nlohmann-json3-dev prometheus-cpp-dev)
 # What the tests need above that. git: installed where this came from, but not where it came as an archive.
 packages_test=(doctest-dev abigail-tools pkg-config make python3 nginx-light git)
-packages_bench=(nginx-light haproxy python3 libbenchmark-dev)
+packages_bench=(nginx-light haproxy python3)
 packages_format=(clang-format-14) # the version that formatted this tree
 packages_lint=(clang-tidy-16)     # 14 fails on libstdc++ 12's <ranges>
 

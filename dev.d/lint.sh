@@ -22,9 +22,8 @@ changed_files() {
   { git diff --name-only --diff-filter=d "$base" -- '*.cc'; git ls-files --others --exclude-standard -- '*.cc'; } | sort -u
 }
 
-# Looks at files until TIDEGATE_LINT_SECONDS are over (0: no bound) and says which were not reached.
 lint_tree() { # [--changed]
-  local files seconds=${TIDEGATE_LINT_SECONDS:-0} db=build/lint
+  local files db=build/lint
   if [ "${1:-}" = --changed ]; then
     mapfile -t files < <(changed_files)
   else
@@ -39,14 +38,10 @@ lint_tree() { # [--changed]
     ! grep -qF "\"file\": \"$root/$file\"" $db/compile_commands.json || known+=("$file")
   done
   [ ${#known[@]} -gt 0 ] || { say "lint: no file to look at"; return 0; }
-  rm -f $db/late
-  export db seconds lint_start=$SECONDS_AT_START
+  export db
   printf '%s\0' "${known[@]}" | xargs -0 -P "$(jobs)" -I{} bash -c '
-    if [ "$seconds" -gt 0 ] && [ $(($(date +%s) - lint_start)) -gt "$seconds" ]; then echo "{}" >> $db/late; exit 0; fi
     out=$(clang-tidy-16 -p $db --quiet "{}" 2>/dev/null) || { printf "%s\n" "$out"; exit 1; }' || {
     say "-> mend them, or say NOLINT(check) with the reason beside it"
     return 1
   }
-  [ ! -f $db/late ] || say "lint: out of time; not looked at: $(wc -l < $db/late) of ${#known[@]} files (./dev lint does all)"
 }
-SECONDS_AT_START=$(date +%s)

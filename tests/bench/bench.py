@@ -117,6 +117,8 @@ def run(options):
         found["select"] = select_table(options.select_bench)
     found["medians"] = {name: report.medians(result) for name, result in found["scenarios"].items()}
     found["bars"] = report.judge(found["scenarios"], "tidegate") if "tidegate" in options.proxies else []
+    if "select" in found:
+        found["bars"] += report.judge_selection(found["select"])
     return found
 
 
@@ -136,7 +138,8 @@ def show(found):
     print()
     print("\n".join(report.table_lines(found["scenarios"])))
     if "select" in found:
-        print("\nselection:\n" + json.dumps(found["select"], indent=1))
+        print("\nOne selection (candidates, pick, checks), medians of interleaved rounds:")
+        print("\n".join(report.selection_lines(found["select"])))
     if found["bars"]:
         print("\n" + "\n".join(report.verdict_lines(found["bars"])))
 

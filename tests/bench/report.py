@@ -29,6 +29,31 @@ BARS = [
 ]
 
 
+# What one selection may cost: the policies that look at a few candidates, whatever the fleet's size.
+SELECT_NS = {"round_robin": 100, "power_of_two": 100}
+
+
+def judge_selection(found):
+    verdicts = []
+    for row in found["selection"]:
+        scenario = f"select-{row['workers']}"
+        limits = [("ns", "ns a selection", SELECT_NS.get(row["policy"]), "ns"), ("allocations", "allocations", 0, "")]
+        for key, what, limit, unit in limits:
+            if limit is not None:
+                verdicts.append({"scenario": scenario, "what": f"{row['policy']}: {what}", "limit": limit, "unit": unit,
+                                 "subject": "tidegate", "value": row[key], "low": row.get("least_ns", row[key])
+                                 if key == "ns" else row[key], "high": row[key],
+                                 "verdict": "PASS" if row[key] <= limit else "MISS"})
+    return verdicts
+
+
+def selection_lines(found):
+    lines = [f"{'policy':<16}{'workers':>8}{'ns':>9}{'least':>9}{'allocations':>13}"]
+    lines += [f"{row['policy']:<16}{row['workers']:>8}{row['ns']:>9.1f}{row['least_ns']:>9.1f}{row['allocations']:>13g}"
+              for row in found["selection"]]
+    return lines
+
+
 def value_of(bar, round_, proxy):
     own = round_[proxy][bar.metric]
     if bar.against == "direct":

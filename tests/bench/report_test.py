@@ -37,6 +37,15 @@ class Verdicts(unittest.TestCase):
         results = {"post1k-32": {"rounds": [], "void": [{"nginx": {"status 502": 3}}], "complete": False}}
         self.assertEqual(self.verdict(results, "nginx")["verdict"], "VOID")
 
+    def test_a_selection_is_judged_by_its_time_and_its_allocations(self):
+        def row(policy, ns, allocations):
+            return {"policy": policy, "workers": 8, "ns": ns, "least_ns": ns, "allocations": allocations}
+
+        found = report.judge_selection({"selection": [row("power_of_two", 100.1, 0), row("least_requests", 900, 1)]})
+        self.assertEqual([(v["what"], v["verdict"]) for v in found],
+                         [("power_of_two: ns a selection", "MISS"), ("power_of_two: allocations", "PASS"),
+                          ("least_requests: allocations", "MISS")])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -19,10 +19,25 @@ std::atomic<std::uint64_t> allocations{0};
 }
 
 extern "C" void* __libc_malloc(std::size_t);
-// Seen by plugins too, which get their malloc from the program that loads them.
+extern "C" void* __libc_calloc(std::size_t, std::size_t);
+extern "C" void* __libc_realloc(void*, std::size_t);
+extern "C" void* __libc_memalign(std::size_t, std::size_t);
+// Seen by plugins too, which get their allocator from the program that loads them.
 extern "C" void* malloc(std::size_t size) {
   allocations.fetch_add(1, std::memory_order_relaxed);
   return __libc_malloc(size);
+}
+extern "C" void* calloc(std::size_t count, std::size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_calloc(count, size);
+}
+extern "C" void* realloc(void* memory, std::size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_realloc(memory, size);
+}
+extern "C" void* aligned_alloc(std::size_t align, std::size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  return __libc_memalign(align, size);
 }
 
 namespace tidegate {
@@ -59,48 +74,42 @@ routing::ViewPtr make_view(const std::shared_ptr<plugin::PolicyNode>& policy,
   return std::make_shared<routing::View>(graph, members, std::move(tables));
 }
 
-struct Figures {
-  double ns = 0;
-  double allocations = 0;
+// One policy over one fleet.
+struct Subject {
+  const char* policy;
+  std::uint32_t workers;
+  unsigned picks;  // a round
+  std::shared_ptr<fleet::SlotTable> slots = std::make_shared<fleet::SlotTable>();
+  routing::ViewPtr view = {};
+  std::vector<double> ns = {};  // a pick, by round
+  double allocations = 0;       // a pick, the most of all rounds
 };
 
-// The best of several rounds: what the code costs, not what else the machine did.
-Figures measure(const routing::View& view, routing::Selector& selector, unsigned rounds, unsigned picks) {
-  const routing::Target target = view.find("bench", "/v1/chat/completions");
-  Figures best{1e18, 0};
-  for (unsigned round = 0; round <= rounds; ++round) {
-    const std::uint64_t before = allocations.load();
-    const auto start = Clock::now();
-    for (unsigned i = 0; i < picks; ++i) {
-      tg_request request(nullptr);
-      tg_pick_args args{};
-      args.request_id = i;
-      args.prompt_tokens_est = 100;
-      const routing::Choice choice = selector.choose(view, target, request, args, {});
-      if (choice.kind != routing::Choice::Kind::select || choice.fallback) std::abort();
-      const tg_leg& leg = choice.plan->legs[0];
-      tg_completion completion{};
-      completion.size = sizeof completion;
-      choice.policy->complete(request, leg.cookie, leg.ticket, completion);
-    }
-    const double ns = std::chrono::duration<double, std::nano>(Clock::now() - start).count() / picks;
-    if (round == 0) continue;  // warms caches and pools
-    best.ns = std::min(best.ns, ns);
-    best.allocations = std::max(best.allocations, static_cast<double>(allocations.load() - before) / picks);
+void measure(Subject& subject, routing::Selector& selector, bool counted) {
+  const std::uint64_t before = allocations.load();
+  const auto start = Clock::now();
+  for (unsigned i = 0; i < subject.picks; ++i) {
+    const routing::Target target = subject.view->find("bench", "/v1/chat/completions");
+    tg_request request(nullptr);
+    tg_pick_args args{};
+    args.request_id = i;
+    args.prompt_tokens_est = 100;
+    const routing::Choice choice = selector.choose(*subject.view, target, request, args, {});
+    if (choice.kind != routing::Choice::Kind::select || choice.fallback) std::abort();
+    const tg_leg& leg = choice.plan->legs[0];
+    tg_completion completion{};
+    completion.size = sizeof completion;
+    choice.policy->complete(request, leg.cookie, leg.ticket, completion);
   }
-  return best;
+  const double ns = std::chrono::duration<double, std::nano>(Clock::now() - start).count() / subject.picks;
+  const double allocated = static_cast<double>(allocations.load() - before) / subject.picks;
+  if (!counted) return;
+  subject.ns.push_back(ns);
+  subject.allocations = std::max(subject.allocations, allocated);
 }
 
-int run(bool quick) {
-  http::EventLoop loop;
-  telemetry::MetricsRegistry metrics;
-  control::Environment environment(loop, metrics);
-  plugin::Registry registry({{}, TIDEGATE_PLUGINS, false}, &environment);
-  routing::Selector selector(environment);
-  loop.run_once(0);  // this thread is the control thread
-  bool clean = true;
-  std::printf("{\"selection\":[");
-  const char* separator = "\n";
+std::vector<Subject> subjects(plugin::Registry& registry, control::Environment& environment, bool quick) {
+  std::vector<Subject> all;
   for (const char* name : {"random", "round_robin", "power_of_two", "least_requests"}) {
     auto make = [&](const char* policy, const char* instance) {
       auto component = registry.find(TG_POLICY_INTERFACE, policy);
@@ -111,16 +120,39 @@ int run(bool quick) {
       return *plugin::PolicyNode::create(**component, instance, "{}", environment, registry);
     };
     auto policy = make(name, name), fallback = make("round_robin", "fallback");
-    for (std::uint32_t count : {8u, 64u, 1000u, 4096u}) {
-      auto slots = std::make_shared<fleet::SlotTable>();
-      const auto view = make_view(policy, fallback, slots, count);
-      const bool scans = std::strcmp(name, "least_requests") == 0;
-      const Figures f = measure(*view, selector, quick ? 2 : 9, quick ? 2'000 : scans ? 20'000 : 300'000);
-      std::printf("%s{\"policy\":\"%s\",\"workers\":%u,\"ns\":%.1f,\"allocations\":%.4f}", separator, name,
-                  count, f.ns, f.allocations);
-      separator = ",\n";
-      clean &= f.allocations == 0;
+    const bool scans = std::strcmp(name, "least_requests") == 0;
+    for (std::uint32_t workers : {8u, 64u, 1000u, 4096u}) {
+      Subject subject{name, workers, quick ? 2'000u : scans ? 10'000u : 200'000u};
+      subject.view = make_view(policy, fallback, subject.slots, workers);
+      all.push_back(std::move(subject));
     }
+  }
+  return all;
+}
+
+// Rounds are interleaved, so that what the machine does meanwhile meets all subjects alike; the first warms caches
+// and pools. The median is what a selection costs here, the least what its code needs.
+int run(bool quick) {
+  http::EventLoop loop;
+  telemetry::MetricsRegistry metrics;
+  control::Environment environment(loop, metrics);
+  plugin::Registry registry({{}, TIDEGATE_PLUGINS, false}, &environment);
+  routing::Selector selector(environment);
+  loop.run_once(0);  // this thread is the control thread
+  auto all = subjects(registry, environment, quick);
+  const unsigned rounds = quick ? 2 : 9;
+  for (unsigned round = 0; round <= rounds; ++round)
+    for (auto& subject : all) measure(subject, selector, round > 0);
+  bool clean = true;
+  std::printf("{\"selection\":[");
+  const char* separator = "\n";
+  for (auto& subject : all) {
+    std::sort(subject.ns.begin(), subject.ns.end());
+    std::printf("%s{\"policy\":\"%s\",\"workers\":%u,\"ns\":%.1f,\"least_ns\":%.1f,\"allocations\":%.4f}",
+                separator, subject.policy, subject.workers, subject.ns[subject.ns.size() / 2],
+                subject.ns.front(), subject.allocations);
+    separator = ",\n";
+    clean &= subject.allocations == 0;
   }
   std::printf("\n]}\n");
   if (!clean) std::fprintf(stderr, "a selection has allocated memory; expected none\n");
