@@ -47,7 +47,8 @@ using Clock = std::chrono::steady_clock;
 
 routing::ViewPtr make_view(const std::shared_ptr<plugin::PolicyNode>& policy,
                            const std::shared_ptr<plugin::PolicyNode>& fallback,
-                           const std::shared_ptr<fleet::SlotTable>& slots, std::uint32_t count) {
+                           const std::shared_ptr<fleet::SlotTable>& slots, std::uint32_t count,
+                           telemetry::GatewayMetrics& metrics) {
   std::vector<fleet::WorkerPtr> workers;
   for (std::uint32_t i = 0; i < count; ++i) {
     fleet::WorkerSpec spec;
@@ -71,7 +72,10 @@ routing::ViewPtr make_view(const std::shared_ptr<plugin::PolicyNode>& policy,
   std::shared_ptr<const tg_snapshot> snapshot(members, &members->snapshot());
   std::vector<routing::View::Tables> tables;
   tables.push_back({policy->build(snapshot), fallback->build(snapshot)});
-  return std::make_shared<routing::View>(graph, members, std::move(tables));
+  auto view = std::make_shared<routing::View>(graph, members, std::move(tables));
+  view->add_metrics(0, routing::View::other_model, metrics.route("*", routing::View::other_model));
+  view->add_metrics(0, "bench", metrics.route("*", "bench"));
+  return view;
 }
 
 // One policy over one fleet.
@@ -108,7 +112,8 @@ void measure(Subject& subject, routing::Selector& selector, bool counted) {
   subject.allocations = std::max(subject.allocations, allocated);
 }
 
-std::vector<Subject> subjects(plugin::Registry& registry, control::Environment& environment, bool quick) {
+std::vector<Subject> subjects(plugin::Registry& registry, control::Environment& environment,
+                              telemetry::GatewayMetrics& metrics, bool quick) {
   std::vector<Subject> all;
   for (const char* name : {"random", "round_robin", "power_of_two", "least_requests"}) {
     auto make = [&](const char* policy, const char* instance) {
@@ -123,7 +128,7 @@ std::vector<Subject> subjects(plugin::Registry& registry, control::Environment& 
     const bool scans = std::strcmp(name, "least_requests") == 0;
     for (std::uint32_t workers : {8u, 64u, 1000u, 4096u}) {
       Subject subject{name, workers, quick ? 2'000u : scans ? 10'000u : 200'000u};
-      subject.view = make_view(policy, fallback, subject.slots, workers);
+      subject.view = make_view(policy, fallback, subject.slots, workers, metrics);
       all.push_back(std::move(subject));
     }
   }
@@ -139,7 +144,8 @@ int run(bool quick) {
   plugin::Registry registry({{}, TIDEGATE_PLUGINS, false}, &environment);
   routing::Selector selector(environment);
   loop.run_once(0);  // this thread is the control thread
-  auto all = subjects(registry, environment, quick);
+  telemetry::GatewayMetrics series(metrics, {"bench", "bench", "bench"});
+  auto all = subjects(registry, environment, series, quick);
   const unsigned rounds = quick ? 2 : 9;
   for (unsigned round = 0; round <= rounds; ++round)
     for (auto& subject : all) measure(subject, selector, round > 0);
