@@ -188,14 +188,36 @@ TEST_CASE("a plain JSON response tells its usage, however it is cut") {
       R"("}}],"usage":{"prompt_tokens":11,"completion_tokens":5,"prompt_tokens_details":)"
       R"({"cached_tokens":7}},"kv":null})"
       "\n";
-  for (std::size_t step : {1u, 7u, 1000u, 9000u, 100000u}) {
+  const auto watched = [&](std::size_t cut, std::size_t step) {  // in two, then the second part by steps
     JsonTailObserver observer;
-    for (std::size_t at = 0; at < body.size(); at += step) {
-      const std::string piece = body.substr(at, step);
+    for (std::size_t at = 0, size = cut; at < body.size(); at += size, size = step) {
+      const std::string piece = body.substr(at, size);
       observer.feed({piece.data(), piece.size()});
     }
-    CHECK((observer.finish() == TokenUsage{11, 5, 7}));
+    return observer.finish();
+  };
+  const TokenUsage expected{11, 5, 7};
+  for (std::size_t step : {1u, 7u, 1000u, 9000u, 100000u}) CHECK((watched(step, step) == expected));
+  // What is held is less than this, so that the cut stands before, in and behind every byte of it.
+  for (std::size_t cut = body.size() - 9 * 1024; cut <= body.size(); ++cut) {
+    CAPTURE(cut);
+    REQUIRE((watched(cut, body.size()) == expected));
   }
+}
+
+TEST_CASE("a response shorter than what is held tells its usage, cut in two at every byte") {
+  const std::string body =
+      R"({"usage":{"prompt_tokens":11,"completion_tokens":5},"text":"a","meta_info":null})";
+  for (std::size_t cut = 1; cut <= body.size(); ++cut) {
+    CAPTURE(cut);
+    JsonTailObserver observer;
+    for (const std::string& piece : {body.substr(0, cut), body.substr(cut)})
+      if (!piece.empty()) observer.feed({piece.data(), piece.size()});
+    REQUIRE((observer.finish() == TokenUsage{11, 5, unknown}));
+  }
+}
+
+TEST_CASE("usage is read where a response has it, and nowhere else") {
   CHECK((read_usage(R"({"text":"a","meta_info":{"prompt_tokens":4,"completion_tokens":1}})", false) ==
          TokenUsage{4, 1, unknown}));
   CHECK((read_usage(R"({"a":{"usage":{"prompt_tokens":4}}})", false) == TokenUsage{}));

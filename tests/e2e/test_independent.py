@@ -1,4 +1,5 @@
-"""The same with software that is not ours: curl as the client, nginx and Python's http.server as engines."""
+"""What only software that is not ours brings along: curl, nginx before a simulated engine, urllib. The scenarios of the
+data plane over all pairs of clients and servers: test_independent_relay.py and test_independent_errors.py."""
 
 import hashlib
 import json
@@ -16,7 +17,6 @@ def received(engine):
     return [one["body_bytes"] for one in engine.debug("requests") if one["method"] == "POST"][-1]
 
 
-@unittest.skipUnless(shutil.which("curl"), "curl is not installed")
 class Curl(Scenario):
     def curl(self, gateway, path, *arguments, body=None):
         command = ["curl", "-sS", "-N", "--max-time", str(int(WAIT)), "-D", str(self.directory / "head"), *arguments]
@@ -29,6 +29,7 @@ class Curl(Scenario):
 
     def setUp(self):
         super().setUp()
+        self.assertTrue(shutil.which("curl"), "curl is not installed; ./dev deps build")
         self.engine = self.simulated_engine("--speed", "50")
         self.gw = self.gateway(self.engine)
 
@@ -109,10 +110,10 @@ http {{
 """
 
 
-@unittest.skipUnless(shutil.which("nginx"), "nginx is not installed")
 class Nginx(Scenario):
     def setUp(self):
         super().setUp()
+        self.assertTrue(shutil.which("nginx"), "nginx is not installed; ./dev deps test")
         self.engine = self.simulated_engine("--speed", "50")
         self.port = free_port()
         (self.directory / "nginx.conf").write_text(NGINX.format(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -53,7 +54,8 @@ std::string in_chunks(const std::string& body, std::size_t piece) {
   for (std::size_t at = 0; at < body.size(); at += piece) {
     char head[20];
     const std::size_t size = std::min(piece, body.size() - at);
-    out.append(head, http::write_chunk_head(head, size)).append(body, at, size).append("\r\n");
+    std::snprintf(head, sizeof head, "%zx\r\n", size);
+    out.append(head).append(body, at, size).append("\r\n");
   }
   return out + "0\r\n\r\n";
 }

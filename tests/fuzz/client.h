@@ -7,6 +7,7 @@
 
 #include "gateway.h"
 #include "input.h"
+#include "reader.h"
 #include "wire.h"
 
 namespace tidegate::fuzz {
@@ -24,7 +25,7 @@ class Client {
   }
 
   Socket socket;
-  RequestReader asked;  // what has been written whole
+  RequestReader asked{false};  // what has been written whole
   bool paused = false;
   bool left = false;     // has closed or half closed
   bool mutated = false;  // from here on only the reader knows what it asks

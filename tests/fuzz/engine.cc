@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include <sys/socket.h>
 
@@ -16,8 +17,8 @@ std::string text(std::size_t size, const std::string& id) {
 
 std::string chunk(std::string_view data) {
   char head[20];
-  const std::size_t n = http::write_chunk_head(head, data.size());
-  return std::string(head, n) + std::string(data) + "\r\n";
+  std::snprintf(head, sizeof head, "%zx\r\n", data.size());
+  return head + std::string(data) + "\r\n";
 }
 
 std::string json_body(const std::string& id, std::size_t size) {

@@ -11,6 +11,7 @@
 
 #include "gateway.h"
 #include "input.h"
+#include "reader.h"
 #include "wire.h"
 
 namespace tidegate::fuzz {
@@ -69,7 +70,7 @@ class Engine {
  private:
   struct Connection {
     Socket socket;
-    RequestReader requests;
+    RequestReader requests{true};
     std::size_t answered = 0, checked = 0;
     bool early = false;  // the request whose body is still to come has its answer
     std::string out;
