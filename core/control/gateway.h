@@ -39,6 +39,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::vector<std::string> start();
   std::vector<std::string> reload(config::Config config);
   void drain();  // readiness falls, listeners close, requests end or are ended; returns when all is done
+  void stop() { stop_threads(); }  // without a drain; the destructor does it too
   std::uint16_t port() const noexcept { return threads_.front()->port(); }
   std::uint16_t control_port() const noexcept;
   std::uint16_t metrics_port() const noexcept;
@@ -123,7 +124,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::vector<std::unique_ptr<plugin::DiscoveryRunner>> retiring_;
   std::atomic<std::uint32_t> silent_sources_{0};  // configured, neither synced nor failed yet
   std::map<std::string, std::shared_ptr<const telemetry::DiscoveryMetrics>>
-      source_metrics_;           // control thread
+      source_metrics_;              // control thread
   std::set<std::string> heard_;     // control thread
   std::set<std::string> dropping_;  // control thread: configured no longer, their workers serve on
   std::atomic<bool> draining_{false};
