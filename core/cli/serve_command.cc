@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "control/gateway.h"
+#include "plugin/discovery_runner.h"
 #include "telemetry/log.h"
 
 namespace tidegate::cli {
@@ -52,6 +53,17 @@ void raise_descriptor_limit() {
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0) return;
   files.rlim_cur = files.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &files);
+}
+
+// A discovery plugin that ignored its stop is still inside the gateway: nothing may be destroyed under its
+// feet.
+int ended(int code) {
+  const std::uint32_t left = plugin::DiscoveryRunner::left_behind();
+  if (left > 0) log::error("ending around discovery sources that do not return", {{"sources", left}});
+  if (code == 0) log::info("ended");
+  log::stop();
+  if (left > 0) ::_exit(code);
+  return code;
 }
 
 struct Arguments {
@@ -121,9 +133,9 @@ int serve_main(int argc, char** argv) {
   {
     control::Gateway gateway(std::move(*loaded.config), packaged_plugins());
     if (auto errors = gateway.start(); !errors.empty()) {
-      log::stop();
+      gateway.stop();
       print(errors);
-      return exit_configuration;
+      return ended(exit_configuration);
     }
     log::info("serving", {{"listen", server.listen.host + ":" + std::to_string(gateway.port())},
                           {"control_port", gateway.control_port()},
@@ -137,10 +149,9 @@ int serve_main(int argc, char** argv) {
       reload(gateway, arguments.config);
     }
     gateway.drain();
+    if (plugin::DiscoveryRunner::left_behind() > 0) return ended(0);
   }
-  log::info("ended");
-  log::stop();
-  return 0;
+  return ended(0);
 }
 
 int check_main(int argc, char** argv) {

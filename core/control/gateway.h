@@ -39,6 +39,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::vector<std::string> start();
   std::vector<std::string> reload(config::Config config);
   void drain();  // readiness falls, listeners close, requests end or are ended; returns when all is done
+  void stop() { stop_threads(); }  // without a drain; the destructor does it too
   std::uint16_t port() const noexcept { return threads_.front()->port(); }
   std::uint16_t control_port() const noexcept;
   std::uint16_t metrics_port() const noexcept;

@@ -108,25 +108,25 @@ void Gateway::drop_old_sources() {
   dropping_.clear();
 }
 
-// Its thread may take seconds to end; the control thread doesn't wait for it.
+// Its thread may take seconds to end; the control thread doesn't wait for it. One timer at a time looks at
+// all of them and holds none: stop_threads() may have taken them away before it fires.
 void Gateway::retire(std::unique_ptr<plugin::DiscoveryRunner> runner) {
   runner->request_stop();
-  auto* raw = runner.get();
   retiring_.push_back(std::move(runner));
+  if (retiring_.size() > 1) return;  // the timer is armed
   struct Poll {
-    static void later(Gateway& gateway, plugin::DiscoveryRunner* waiting) {
+    static void later(Gateway& gateway) {
       gateway.environment_.start_timer(
           retire_poll_ms, 0,
           [](void* argument) {
-            std::unique_ptr<std::pair<Gateway*, plugin::DiscoveryRunner*>> pair(
-                static_cast<std::pair<Gateway*, plugin::DiscoveryRunner*>*>(argument));
-            if (!pair->second->ended()) return later(*pair->first, pair->second);
-            std::erase_if(pair->first->retiring_, [&](const auto& r) { return r.get() == pair->second; });
+            auto& self = *static_cast<Gateway*>(argument);
+            std::erase_if(self.retiring_, [](const auto& r) { return r->ended() || r->overdue(); });
+            if (!self.retiring_.empty()) later(self);
           },
-          new std::pair<Gateway*, plugin::DiscoveryRunner*>(&gateway, waiting));
+          &gateway);
     }
   };
-  Poll::later(*this, raw);
+  Poll::later(*this);
 }
 
 const telemetry::DiscoveryMetrics& Gateway::source_metrics(const std::string& source) {

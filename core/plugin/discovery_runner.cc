@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstddef>
 #include <mutex>
 #include <set>
@@ -15,6 +17,12 @@
 #include "plugin/stop_token.h"
 
 namespace tidegate::plugin {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+std::atomic<std::uint32_t> left{0};
+
+}  // namespace
 
 struct DiscoveryRunner::Impl {
   struct Sink : tg_discovery_sink {
@@ -31,6 +39,11 @@ struct DiscoveryRunner::Impl {
 
   void wire();
   void run();
+  void end();
+  void request_stop();
+  void destroy();
+  bool await_end();
+  static void reap(void* impl);
   bool pause(std::uint32_t& pause_ms);
   void failed(const std::string& text);
   tg_status refuse(tg_error*, const Refusal&);
@@ -46,7 +59,11 @@ struct DiscoveryRunner::Impl {
   Sink sink{};
   std::mutex listener_mutex;  // one call of the listener at a time, in the order of the plugin's calls
   void* self = nullptr;
-  std::atomic<bool> ended{false};
+  std::mutex end_mutex;
+  std::condition_variable end_reached;
+  std::atomic<bool> ended{false};  // release: whoever acquires it may destroy what run() used
+  bool abandoned = false;          // under end_mutex: whoever finds run() ended reaps
+  Clock::time_point stop_by = Clock::time_point::max();  // [control]
   std::thread thread;
 };
 
@@ -127,7 +144,48 @@ void DiscoveryRunner::Impl::run() {
       pause_ms = options.first_pause_ms;
     if (!pause(pause_ms)) break;
   }
+  end();
+}
+
+void DiscoveryRunner::Impl::end() {
+  const std::scoped_lock lock(end_mutex);
   ended.store(true, std::memory_order_release);
+  end_reached.notify_all();
+  // False: the control thread has ended, and with it the gateway. What is left goes with the process.
+  if (abandoned) environment.post(reap, this);
+}
+
+void DiscoveryRunner::Impl::request_stop() {
+  if (stop_by == Clock::time_point::max())
+    stop_by = Clock::now() + std::chrono::milliseconds(options.stop_limit_ms);
+  stop.request();
+}
+
+void DiscoveryRunner::Impl::destroy() {
+  containment->control_call(Function::destroy, [&] {
+    component.discovery.destroy(self);
+    return TG_OK;
+  });
+}
+
+// False: its time is up, and the thread is on its own from now on.
+bool DiscoveryRunner::Impl::await_end() {
+  std::unique_lock lock(end_mutex);
+  if (end_reached.wait_until(lock, stop_by, [&] { return ended.load(std::memory_order_relaxed); }))
+    return true;
+  abandoned = true;
+  left.fetch_add(1, std::memory_order_relaxed);
+  return false;
+}
+
+// [control] run() has returned after all.
+void DiscoveryRunner::Impl::reap(void* impl) {
+  const std::unique_ptr<Impl> late(static_cast<Impl*>(impl));
+  late->thread.join();
+  late->destroy();
+  late->environment.log(TG_LOG_WARN, late->host.instance(),
+                        "a discovery source that was left behind has ended", {});
+  left.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void DiscoveryRunner::Impl::wire() {
@@ -205,20 +263,33 @@ Outcome<std::unique_ptr<DiscoveryRunner>> DiscoveryRunner::create(const Componen
 }
 
 DiscoveryRunner::~DiscoveryRunner() {
-  impl_->stop.request();
-  if (impl_->thread.joinable()) impl_->thread.join();
-  impl_->containment->control_call(Function::destroy, [&] {
-    impl_->component.discovery.destroy(impl_->self);
-    return TG_OK;
-  });
+  impl_->request_stop();
+  if (impl_->thread.joinable()) {
+    if (!impl_->await_end()) {
+      const std::string limit = std::to_string(impl_->options.stop_limit_ms);
+      const LogField fields[] = {{"plugin", impl_->component.library->name()},
+                                 {"component", impl_->component.name},
+                                 {"limit_ms", limit}};
+      impl_->environment.log(
+          TG_LOG_ERROR, source(),
+          "a discovery source ignores its stop: run() has not returned in time, its thread is left behind",
+          fields);
+      static_cast<void>(impl_.release());  // Impl::reap() has it
+      return;
+    }
+    impl_->thread.join();
+  }
+  impl_->destroy();
 }
 
 const std::string& DiscoveryRunner::source() const noexcept { return impl_->host.instance(); }
 void DiscoveryRunner::start() {
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }
-void DiscoveryRunner::request_stop() noexcept { impl_->stop.request(); }
+void DiscoveryRunner::request_stop() noexcept { impl_->request_stop(); }
 bool DiscoveryRunner::ended() const noexcept { return impl_->ended.load(std::memory_order_acquire); }
+bool DiscoveryRunner::overdue() const noexcept { return Clock::now() >= impl_->stop_by; }
+std::uint32_t DiscoveryRunner::left_behind() noexcept { return left.load(std::memory_order_relaxed); }
 
 std::string DiscoveryRunner::describe() {
   using Json = nlohmann::ordered_json;

@@ -4,7 +4,9 @@
 // Threads: create, start, request_stop, destructor: [control]. The listener is called by any
 //   thread, one at a time.
 // Ownership: owns instance and thread. The destructor stops, waits for run() to return, then
-//   destroys. Environment and listener outlive it.
+//   destroys. When run() has not returned `stop_limit_ms` after its stop, thread and instance are left
+//   behind: the instance is destroyed when run() does return. Environment and listener outlive it;
+//   while left_behind() is not 0 nothing of them may be destroyed, so the process ends by _exit().
 // Errors: create gives a Refusal. A bad record is refused to the plugin (TG_E_INVALID with the
 //   reason) and logged.
 #pragma once
@@ -56,6 +58,7 @@ class DiscoveryRunner {
  public:
   struct Options {
     std::uint32_t first_pause_ms = 1'000, longest_pause_ms = 60'000;
+    std::uint32_t stop_limit_ms = 5'000;  // the contract's: run() returns within it
   };
   static Outcome<std::unique_ptr<DiscoveryRunner>> create(const Component&, std::string source,
                                                           std::string config_json, HostEnvironment&,
@@ -66,9 +69,11 @@ class DiscoveryRunner {
 
   const std::string& source() const noexcept;
   void start();
-  void request_stop() noexcept;  // returns at once; sink calls answer TG_E_CANCELLED from now on
-  bool ended() const noexcept;   // run() has returned for good
-  std::string describe();        // a JSON object
+  void request_stop() noexcept;   // returns at once; sink calls answer TG_E_CANCELLED from now on
+  bool ended() const noexcept;    // run() has returned for good
+  bool overdue() const noexcept;  // the stop limit has passed: the destructor does not wait
+  static std::uint32_t left_behind() noexcept;  // [any] how many of the process are inside run() for ever
+  std::string describe();                       // a JSON object
 
  private:
   struct Impl;

@@ -1,8 +1,12 @@
 #include "plugin/discovery_runner.h"
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstring>
+#include <functional>
 #include <mutex>
+#include <thread>
 
 #include <doctest/doctest.h>
 
@@ -65,6 +69,59 @@ TEST_CASE("a source is run, run again when it fails, and stopped; the listener h
             "failed worker 'b': expected a url like http://host:port, found 'ftp://10.0.0.1'; leave "
             "out path, query and user",
             "failed lost the watch"});
+}
+
+struct Stubborn {
+  const testing::PluginDir dir;
+  testing::FakeEnvironment environment;
+  Listener listener;
+  std::atomic<int> release{0}, destroyed{0};
+
+  std::unique_ptr<DiscoveryRunner> start(DiscoveryRunner::Options options) {
+    dir.install("stubborn");
+    Registry registry({.path = {dir.path()}}, &environment);
+    const auto address = [](const std::atomic<int>& flag) {
+      return std::to_string(reinterpret_cast<std::intptr_t>(&flag));
+    };
+    auto made = DiscoveryRunner::create(
+        **registry.find(TG_DISCOVERY_INTERFACE, "stubborn"), "fleet",
+        R"({"release":)" + address(release) + R"(,"destroyed":)" + address(destroyed) + "}", environment,
+        listener, options);
+    REQUIRE_MESSAGE(made, (made ? "" : made.refusal().text));
+    auto runner = *std::move(made);
+    runner->start();
+    listener.await(1);
+    return runner;
+  }
+  static constexpr const char* left_line =
+      "a discovery source ignores its stop: run() has not returned in time, its thread is left behind";
+};
+
+TEST_CASE_FIXTURE(Stubborn,
+                  "a run() that ignores its stop is named and left behind until it returns after all") {
+  auto runner = start({.stop_limit_ms = 1});
+  runner.reset();
+  CHECK(DiscoveryRunner::left_behind() == 1);
+  const testing::LogLine line = environment.log_of(left_line);
+  CHECK(line.instance == "fleet");
+  CHECK(line.fields.at("plugin") == "stubborn");
+  CHECK(line.fields.at("limit_ms") == "1");
+  CHECK(destroyed == 0);
+  release = 1;
+  while (environment.run_posted() == 0) std::this_thread::yield();
+  CHECK(destroyed == 1);
+  CHECK(DiscoveryRunner::left_behind() == 0);
+}
+
+TEST_CASE_FIXTURE(Stubborn, "a run() that returns within the limit is waited for") {
+  auto runner = start({.stop_limit_ms = 600'000});
+  runner->request_stop();
+  CHECK_FALSE(runner->overdue());
+  release = 1;
+  runner.reset();
+  CHECK(destroyed == 1);
+  CHECK(DiscoveryRunner::left_behind() == 0);
+  CHECK(environment.count_logs(left_line) == 0);
 }
 
 TEST_CASE("records of workers are checked") {

@@ -82,8 +82,10 @@ class LibraryStore {
   };
 
   Outcome<const Library*> load(PluginFile file, Library::Options options) {
-    // The dynamic loader takes a name that it knows for the library that it knows.
-    const std::string name = names_.contains(file.path()) ? file.release_as_name() : file.path();
+    // The dynamic loader takes a name that it knows for the library that it knows. What comes first is loaded by
+    // its path, which core dumps, profilers and $ORIGIN understand.
+    const bool by_path = !names_.contains(file.path());
+    const std::string name = by_path ? file.path() : file.name_by_descriptor();
     Mapped mapped{.file = file.identity(), .opened_as = name, .handle = nullptr, .library = nullptr};
     try {
       mapped.handle = load_now(name);
@@ -93,6 +95,13 @@ class LibraryStore {
                      ""};
     }
     names_.insert(file.path());
+    // The loader has opened the path anew: it may have found another file there than the one that was checked.
+    if (by_path && !file.still_there())
+      return Refusal{file.path() +
+                         ": expected the file that was checked, found it replaced while it was being loaded; "
+                         "nothing of it is used, reload once the installation is over",
+                     ""};
+    if (!by_path) file.keep_open();
     const auto key = std::pair(file.identity().device, file.identity().inode);
     return describe(mapped_.emplace(key, std::move(mapped)).first->second, file.path(), options);
   }

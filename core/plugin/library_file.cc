@@ -22,6 +22,10 @@ std::string octal(mode_t mode) {
   return text;
 }
 
+std::int64_t modified_ns(const struct stat& s) noexcept {
+  return s.st_mtim.tv_sec * std::int64_t{1'000'000'000} + s.st_mtim.tv_nsec;
+}
+
 std::optional<Refusal> check_trust(const std::string& path, const struct stat& s, const std::string& about) {
   if (s.st_uid != 0 && s.st_uid != ::geteuid())
     return Refusal{about + ": expected " + path + " to be owned by root or by uid " +
@@ -96,8 +100,14 @@ PluginFile::~PluginFile() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-std::string PluginFile::release_as_name() {
-  return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(std::exchange(descriptor_, -1));
+std::string PluginFile::name_by_descriptor() const {
+  return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(descriptor_);
+}
+
+bool PluginFile::still_there() const noexcept {
+  struct stat s {};
+  return ::stat(path_.c_str(), &s) == 0 && s.st_dev == identity_.device && s.st_ino == identity_.inode &&
+         static_cast<std::uint64_t>(s.st_size) == identity_.size && modified_ns(s) == identity_.modified_ns;
 }
 
 Outcome<PluginFile> PluginFile::inspect(const std::string& given) {
@@ -131,7 +141,7 @@ Outcome<PluginFile> PluginFile::inspect(const std::string& given) {
                     .inode = s.st_ino,
                     .size = static_cast<std::uint64_t>(s.st_size),
                     .content_hash = std::hash<std::string_view>()(*content),
-                    .modified_ns = s.st_mtim.tv_sec * std::int64_t{1'000'000'000} + s.st_mtim.tv_nsec};
+                    .modified_ns = modified_ns(s)};
   return Outcome<PluginFile>(std::move(file));
 }
 

@@ -1,6 +1,6 @@
 // What: a plugin's file before it is loaded: is it one, may it be trusted, which one is it.
 // Threads: [any].
-// Ownership: a PluginFile owns its descriptor until release().
+// Ownership: a PluginFile owns its descriptor until keep_open().
 // Errors: Refusal.
 #pragma once
 
@@ -22,9 +22,12 @@ class PluginFile {
 
   const std::string& path() const noexcept { return path_; }  // canonical
   const FileIdentity& identity() const noexcept { return identity_; }
-  // /proc/<pid>/fd/N: a name that no library was loaded under before. The descriptor stays open for ever, so
-  // that N is not used again; <pid> and not `self`, so that debuggers can follow it.
-  std::string release_as_name();
+  // False: another file has taken its place at the path, or it was written to.
+  bool still_there() const noexcept;
+  // /proc/<pid>/fd/N: a name that no library was loaded under before; <pid> and not `self`, so that debuggers can
+  // follow it. Once a library is loaded under it, keep_open(): then N is not used again.
+  std::string name_by_descriptor() const;
+  void keep_open() noexcept { descriptor_ = -1; }
 
  private:
   PluginFile(std::string path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}

@@ -1,6 +1,9 @@
 #include "plugin/library.h"
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include <sys/stat.h>
@@ -57,6 +60,9 @@ TEST_CASE("libraries that are no good are refused with the exact reason") {
       {"foreign_entry",
        ": expected the entry symbol tg_plugin_v1, found tg_plugin_v2: it is built for plugin ABI 2, this "
        "gateway speaks 1; rebuild it against an SDK of ABI 1 or use a gateway that speaks 2"},
+      {"not_exported",
+       ": expected the entry symbol tg_plugin_v1, found none that is exported; build it with "
+       "tidegate_add_plugin() and TG_EXPORT"},
       {"wrong_major",
        ": expected plugin ABI 1, found 2 in its descriptor; rebuild it against an SDK of ABI 1 or use a "
        "gateway that speaks 2"},
@@ -79,10 +85,10 @@ TEST_CASE("libraries that are no good are refused with the exact reason") {
        ": component 'refused': expected a tg_policy with the function pick, found none; implement it (it is "
        "mandatory)"},
       {"scorer_without_score",
-       ": component 'refused': expected a tg_scorer with the function create, found none; "
+       ": component 'refused': expected a tg_scorer with the function score, found none; "
        "implement it (it is mandatory)"},
       {"discovery_without_run",
-       ": component 'refused': expected a tg_discovery with the function create, found none; "
+       ": component 'refused': expected a tg_discovery with the function run, found none; "
        "implement it (it is mandatory)"},
       {"unknown_need",
        ": component 'refused': expected need bits out of 0x7, found bit 9, which this gateway does not "
@@ -195,6 +201,54 @@ TEST_CASE("a file overwritten in place is refused") {
           std::to_string(before.st_size + 4) +
           " now); put a new file there with install or mv, never with cp");
   CHECK(refusal_of(dir.install("first")) == "loaded");  // the way out
+}
+
+TEST_CASE("a file overwritten in place is refused also when it kept its size and its time") {
+  const PluginDir dir;
+  const std::string path = dir.install("first");
+  REQUIRE(refusal_of(path) == "loaded");
+  const auto time = std::filesystem::last_write_time(path);
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(-1, std::ios::end);  // the section table: nobody has it mapped
+  const char last = static_cast<char>(file.get());
+  file.seekp(-1, std::ios::end);
+  file.put(static_cast<char>(last ^ 1));
+  file.close();
+  std::filesystem::last_write_time(path, time);
+  CHECK(refusal_of(path).find("found it overwritten in place") != std::string::npos);
+}
+
+std::ptrdiff_t open_descriptors() {
+  const std::filesystem::directory_iterator all("/proc/self/fd");
+  return std::distance(begin(all), end(all));
+}
+
+TEST_CASE("a replaced file that does not load costs no descriptor, however often it is tried") {
+  const PluginDir dir;
+  const std::string path = dir.install("first");
+  REQUIRE(refusal_of(path) == "loaded");
+  std::ofstream(dir.at("part")) << "\x7f"
+                                   "ELF and tg_plugin_v1"s
+                                << '\0';
+  std::filesystem::rename(dir.at("part"), path);
+  const std::ptrdiff_t before = open_descriptors();
+  for (int i = 0; i < 5; ++i)
+    CHECK(refusal_of(path).find("expected a library that loads") != std::string::npos);
+  CHECK(open_descriptors() == before);
+}
+
+TEST_CASE("a file that is replaced while it is being loaded is refused, and the new one taken next time") {
+  const PluginDir dir;
+  const std::string path = dir.install("exchanged", "first");
+  const std::string next = dir.install("first", "next");
+  ::setenv("TIDEGATE_TEST_NEW", next.c_str(), 1);
+  ::setenv("TIDEGATE_TEST_OLD", path.c_str(), 1);
+  CHECK(refusal_of(path) ==
+        path +
+            ": expected the file that was checked, found it replaced while it was being loaded; nothing of it is "
+            "used, reload once the installation is over");
+  ::unsetenv("TIDEGATE_TEST_NEW");
+  CHECK(refusal_of(path) == "loaded");
 }
 
 TEST_CASE("a file that was only touched is the same library") {

@@ -8,6 +8,7 @@ import unittest
 from harness import Scenario, chat_body, http, post, wait_for, worker
 
 REQUESTS_A_CLIENT = 60
+CYCLES = 5  # at least, of a worker added and removed
 
 
 class Churn(Scenario):
@@ -21,6 +22,7 @@ class Churn(Scenario):
 
         gateway = self.gateway(engines[0], engines[1], config=routes(policies[0]))
         statuses, broken, done = [], [], threading.Event()
+        cycles, churn_broken = [], []
 
         def ask(number):
             for n in range(REQUESTS_A_CLIENT):
@@ -37,12 +39,16 @@ class Churn(Scenario):
                     broken.append(error)
 
         def churn():
-            while not done.is_set():
-                status, answer = gateway.control("/workers", "POST", worker(engines[2]))
-                if status == 202:
-                    gateway.control(f"/workers/{answer['worker_id']}", "DELETE")
-                http(gateway.url("/v1/models"))
-                gateway.metrics()
+            try:
+                while not done.is_set() or len(cycles) < CYCLES:
+                    status, answer = gateway.control("/workers", "POST", worker(engines[2]))
+                    assert status == 202, answer
+                    status, answer = gateway.control(f"/workers/{answer['worker_id']}", "DELETE")
+                    assert status == 202, answer
+                    cycles.append(http(gateway.url("/v1/models"))[0])
+                    gateway.metrics()
+            except (AssertionError, OSError, KeyError) as error:
+                churn_broken.append(error)
 
         churner = threading.Thread(target=churn)
         clients = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
@@ -59,6 +65,9 @@ class Churn(Scenario):
             client.join()
         done.set()
         churner.join()
+        self.assertEqual([], churn_broken)
+        self.assertGreaterEqual(len(cycles), CYCLES)
+        self.assertEqual([200], sorted(set(cycles)))
         self.assertEqual([], broken)
         self.assertEqual([200], sorted(set(statuses)))
         self.assertEqual(len(clients) * REQUESTS_A_CLIENT, len(statuses))

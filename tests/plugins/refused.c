@@ -28,8 +28,18 @@ static const tg_policy policy = {
     .pick = pick
 #endif
 };
-static const tg_scorer scorer = {.size = sizeof scorer};
-static const tg_discovery discovery = {.size = sizeof discovery, .destroy = destroy};
+static tg_status create_scorer(const tg_host* host, tg_str config, void** self, tg_error* error) {
+  (void)host, (void)config, (void)self, (void)error;
+  return TG_OK;
+}
+static tg_status create_discovery(const tg_host* host, tg_str config, tg_discovery_sink* sink, void** self,
+                                  tg_error* error) {
+  (void)host, (void)config, (void)sink, (void)self, (void)error;
+  return TG_OK;
+}
+static const tg_scorer scorer = {.size = sizeof scorer, .create = create_scorer, .destroy = destroy};
+static const tg_discovery discovery = {
+    .size = sizeof discovery, .create = create_discovery, .destroy = destroy};
 
 static const tg_component components[] = {
     {.size = sizeof(tg_component),
@@ -94,6 +104,9 @@ const tg_plugin* some_other_entry(void) { return &plugin; }
 #elif defined FOREIGN_ENTRY
 TG_EXPORT const tg_plugin* tg_plugin_v2(void);
 const tg_plugin* tg_plugin_v2(void) { return &plugin; }
+#elif defined NOT_EXPORTED
+const char tp_entry[] = "tg_plugin_v1"; /* the name stands in the file, but not among what it exports */
+const void* tp_plugin = &plugin;
 #elif defined NULL_DESCRIPTOR
 const tg_plugin* tg_plugin_v1(void) { return NULL; }
 #else
