@@ -39,9 +39,11 @@ LegFailure failure_of(http::UpstreamFault fault, std::string_view detail, const 
 
 }  // namespace
 
-Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,
-         fleet::WorkerPtr worker) noexcept
+Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt, fleet::WorkerPtr worker,
+         plugin::PolicyNode& policy, std::shared_ptr<const RouteGraph> graph) noexcept
     : run_(run),
+      policy_(policy),
+      graph_(std::move(graph)),
       spec_(spec),
       worker_(std::move(worker)),
       index_(index),
@@ -183,6 +185,7 @@ void Leg::resume() noexcept {
 
 void Leg::on_request_sent() noexcept {
   sent_ns_ = run_.io().loop.now_ns();
+  run_.leg_sent();
   if (!call_ || call_->reused()) return;
   const double connect = static_cast<double>(sent_ns_ - started_ns_) * 1e-9;
   run_.io().metrics.upstream_connect.observe(connect);
@@ -323,6 +326,7 @@ void Leg::cancel() noexcept {
   // Its worker still receives KV from another: tearing it down now can crash or leak on the engine.
   if (spec_.cancel.when == TG_CANCEL_AFTER_FIRST_ITEM && sent() && first_byte_ns_ == 0 && call_) {
     lingering_ = true;
+    call_->no_resend();  // nobody wants the answer, and the run may let go of the body
     call_->resume();
     const std::uint32_t wait =
         spec_.time_limit_ms ? spec_.time_limit_ms : run_.route().timeouts.first_byte_ms;
@@ -389,7 +393,7 @@ void Leg::complete(tg_status status) noexcept {
   c.queue_us = sent_ns_ > selected_ns_ ? (sent_ns_ - selected_ns_) / 1000 : 0;
   c.ttft_us = first_byte_ns_ > started_ns_ ? (first_byte_ns_ - started_ns_) / 1000 : 0;
   c.total_us = started_ns_ != 0 && now > started_ns_ ? (now - started_ns_) / 1000 : 0;
-  run_.policy().complete(run_.request(), spec_.cookie, spec_.ticket, c);
+  policy_.complete(run_.request(), spec_.cookie, spec_.ticket, c);
 }
 
 }  // namespace tidegate::routing

@@ -9,6 +9,7 @@
 #include <tidegate/plugin.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,12 +21,14 @@
 #include "http/event_loop.h"
 #include "http/sse.h"
 #include "http/upstream.h"
+#include "plugin/policy_node.h"
 #include "routing/pooled.h"
 #include "routing/transform.h"
 
 namespace tidegate::routing {
 
 class Run;
+struct RouteGraph;
 
 // Why a leg failed, in the words of the client's error.
 struct LegFailure {
@@ -37,9 +40,10 @@ struct LegFailure {
 
 class Leg final : public Pooled<Leg>, private http::UpstreamClient {
  public:
-  // Counts the leg's load on its worker from here on.
-  Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,
-      fleet::WorkerPtr worker) noexcept;
+  // Counts the leg's load on its worker from here on. `policy` chose it and is owed its complete(); `graph`
+  // keeps that policy, whatever the run is routed by later.
+  Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt, fleet::WorkerPtr worker,
+      plugin::PolicyNode& policy, std::shared_ptr<const RouteGraph> graph) noexcept;
   ~Leg();
 
   void start() noexcept;
@@ -59,6 +63,8 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   bool ended() const noexcept { return state_ == State::ended; }
   bool sent() const noexcept { return sent_ns_ != 0; }
   bool lingering() const noexcept { return lingering_; }
+  // Its request may still go out, for the first time or once more on a fresh connection.
+  bool needs_body() const noexcept { return !ended() && (!sent() || (http_status_ == 0 && !lingering_)); }
   std::uint32_t outcome() const noexcept { return outcome_; }
   std::uint32_t http_status() const noexcept { return http_status_; }
   const std::string& drained() const noexcept { return drained_; }
@@ -95,6 +101,8 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   void complete(tg_status status) noexcept;
 
   Run& run_;
+  plugin::PolicyNode& policy_;
+  std::shared_ptr<const RouteGraph> graph_;
   tg_leg spec_;
   fleet::WorkerPtr worker_;
   http::UpstreamCall* call_ = nullptr;

@@ -202,8 +202,8 @@ void Run::attempt_plan() noexcept {
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
   if (attempt_ > 0) return fail_client(last_failure_);
-  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first health
-  // checks decide.
+  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first
+  // health checks decide.
   if (target_.model->starting > 0) return park(starting_poll_ms);
   if (route_metrics_) route_metrics_->no_worker.add();
   refuse(api::errors::no_available_workers,
@@ -294,19 +294,17 @@ void Run::commit() noexcept {
   release_unneeded();
 }
 
+// Asked again whenever a leg gets on: lingering legs of earlier attempts borrow the body too.
 void Run::release_unneeded() noexcept {
+  if (!committed_ || !listed_) return;
   for (const auto& leg : legs_)
-    if (!leg->ended() && (leg->waiting() || !leg->sent())) return;
+    if (leg->waiting() || leg->needs_body()) return;
   view_.reset();
   target_.model = nullptr;
-  // Legs that are under way have sent the body, and a stale connection is only replaced before its first
-  // answer.
-  if (committed_ && plan_count_ == 1) {
-    body_.clear();
-    recycle_scan();
-    owned_.clear();
-    spans_ = {};
-  }
+  body_.clear();
+  recycle_scan();
+  owned_.clear();
+  spans_ = {};
 }
 
 void Run::end_if_done() noexcept {

@@ -44,7 +44,6 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   // For legs.
   IoContext& io() noexcept { return io_; }
   Exchange* exchange() noexcept { return exchange_; }
-  plugin::PolicyNode& policy() noexcept { return *policy_; }
   tg_request& request() noexcept { return request_; }
   const Route& route() const noexcept { return *target_.route; }
   const telemetry::RouteMetrics* route_metrics() const noexcept { return route_metrics_.get(); }
@@ -58,6 +57,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   bool may_retry() const noexcept;
   bool retryable_status(std::uint32_t status) const noexcept;
   void commit() noexcept;  // bytes go to the client: no other worker can serve this request any more
+  void leg_sent() noexcept;
   void leg_answered(Leg& leg) noexcept;
   void leg_ended(Leg& leg) noexcept;  // well
   void leg_failed(Leg& leg, const LegFailure& failure) noexcept;

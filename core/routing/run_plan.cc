@@ -30,8 +30,8 @@ void Run::begin_plan(const Choice& choice) noexcept {
   transform_ = plan.transform != 0;
   legs_.reserve(legs_.size() + plan.leg_count);
   for (std::uint32_t i = 0; i < plan.leg_count; ++i)
-    legs_.push_back(
-        std::make_unique<Leg>(*this, plan.legs[i], i, attempt_, *view_->members().worker(plan.legs[i].slot)));
+    legs_.push_back(std::make_unique<Leg>(*this, plan.legs[i], i, attempt_,
+                                          *view_->members().worker(plan.legs[i].slot), *policy_, graph_));
   plan_running_ = true;
   start_ready();
 }
@@ -73,10 +73,16 @@ void Run::leg_answered(Leg& leg) noexcept {
 
 void Run::leg_ended(Leg& leg) noexcept {
   if (leg.attempt() == attempt_ && plan_running_) start_ready();
+  release_unneeded();
   end_if_done();
 }
 
-void Run::leg_gone(Leg&) noexcept { end_if_done(); }
+void Run::leg_sent() noexcept { release_unneeded(); }
+
+void Run::leg_gone(Leg&) noexcept {
+  release_unneeded();
+  end_if_done();
+}
 
 void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   if (!plan_running_ || leg.attempt() != attempt_) return end_if_done();
