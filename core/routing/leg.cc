@@ -18,6 +18,11 @@ constexpr std::size_t max_drained = 16u << 20;  // of a leg whose response is ke
 
 std::string_view view(const tg_str& s) noexcept { return {s.ptr ? s.ptr : "", s.ptr ? s.len : 0}; }
 
+std::string_view media_type(std::string_view content_type) noexcept {
+  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  return type.substr(0, type.find_last_not_of(" \t") + 1);
+}
+
 LegFailure failure_of(http::UpstreamFault fault, std::string_view detail, const fleet::Worker& worker) {
   LegFailure f;
   using http::UpstreamFault;
@@ -213,10 +218,14 @@ void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) 
   }
   if (!good) {
     const bool relayed = spec_.response == TG_RESPONSE_RELAY && spec_.relay_errors;
-    if (!relayed || (run_.retryable_status(head.status) && run_.may_retry())) {
+    const bool again = spec_.on_failure == TG_FAILURE_ANEW && run_.retryable_status(head.status) &&
+                       run_.may_retry(worker_->slot());
+    if (!relayed || again) {
       call_->cancel();
       call_ = nullptr;
-      api::ErrorCode code{static_cast<int>(head.status >= 500 ? 502 : head.status), "upstream_status"};
+      // A redirection without its Location, or a "not modified" with a body, would be nonsense.
+      const bool clients_fault = head.status >= 400 && head.status < 500;
+      api::ErrorCode code{clients_fault ? static_cast<int>(head.status) : 502, "upstream_status"};
       return fail({code, TG_E_UNAVAILABLE, head.status,
                    "worker " + worker_->spec().id + " answered " + std::to_string(head.status)});
     }
@@ -226,22 +235,16 @@ void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) 
     if (spec_.response == TG_RESPONSE_DISCARD) answer();
     return;
   }
-  const std::string_view type = head.value("content-type");
-  event_stream_ = type.starts_with("text/event-stream");
+  const std::string_view type = media_type(head.value("content-type"));
+  event_stream_ = http::iequals(type, "text/event-stream");
   if (event_stream_)
     observer_.emplace<http::SseObserver>();
-  else if (type.starts_with("application/json"))
+  else if (http::iequals(type, "application/json"))
     observer_.emplace<http::JsonTailObserver>();
   fixed_ = kind == http::BodyKind::length;
   length_ = head.content_length.value_or(0);
   append_response_headers(head, head_block_);
-  if (kind != http::BodyKind::none) return;
-  // An answer without a body: 204, 304, to HEAD, or of length 0.
-  body_done_ = true;
-  run_.commit();
-  run_.exchange()->begin_response(http_status_, head_block_, head.content_length.has_value(), length_, false,
-                                  false);
-  if (answered_first()) run_.exchange()->relay_end({}, {});
+  if (kind == http::BodyKind::none) relay_empty(head);
 }
 
 void Leg::on_response_body(const http::BodyPart& part) noexcept {
@@ -292,6 +295,7 @@ void Leg::on_response_end() noexcept {
 void Leg::on_fault(http::UpstreamFault fault, std::string_view detail) noexcept {
   call_ = nullptr;
   if (lingering_) return cut();
+  if (said_all()) return finish();
   fail(failure_of(fault, detail, *worker_));
 }
 

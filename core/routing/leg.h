@@ -71,6 +71,8 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   const http::StreamStats stats() const noexcept;
   std::uint64_t ttft_ns() const noexcept { return first_byte_ns_ ? first_byte_ns_ - started_ns_ : 0; }
   std::string_view open_event_closing() const noexcept;  // of a relayed event stream
+  bool said_all() const noexcept;                        // [DONE] was relayed, and no event is open
+  void finish() noexcept;  // where it said_all(): the client's response ends well
 
  private:
   enum class State : std::uint8_t { waiting, started, answered, ended };
@@ -88,6 +90,7 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   std::string_view missing_member() const noexcept;
   bool make_head(std::string& out, std::size_t body_bytes) noexcept;
   void relay(const http::BodyPart& part) noexcept;
+  void relay_empty(const http::ResponseHead& head) noexcept;
   bool relay_transformed(const http::BodyPart& part) noexcept;
   void observe(const http::BodyPart& part) noexcept;
   void note_first_byte() noexcept;

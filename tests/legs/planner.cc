@@ -1,14 +1,14 @@
-// planner: the plan that the request's header `x-plan` writes out: what to answer at each attempt, apart by `|`
-// (the last one goes on), each a verdict or legs apart by `;`, each of words:
+// planner: the plan that the request's header `x-plan` writes out: what to answer at each attempt, apart by
+// `|` (the last one goes on), each a verdict or legs apart by `;`, each of words:
 //   slip               a leg for a slot that nobody has: the fallback picks
 //   wait, fail, shed   with ":MS" to ask again, or for the client
 //   idle:SLOT          WAIT while that worker has a request under way
-//   SLOT               a leg for that worker (relayed, planned anew when it fails), with
+//   SLOT               a leg for the worker of that slot (relayed, planned anew when it fails), with
 //     drain, discard, with, ignore, stop (the plan fails), errors (relayed as they come), late (the cancel
 //     action POST /abort_request, not before the first item), path=/x, NAME<LEG (captures NAME of that leg's
 //     answer if there is one)
 //   transform          of the plan: upper-cases the relayed body, and appends what the first leg answered
-// `x-why` is its reason. A worker's slot stands for itself, also where it is no candidate.
+// `x-why` is its reason. Built twice: `planner_pd` says that it needs prefill and decode workers.
 #define TG_PLUGIN_LICENSE "Apache-2.0"
 #include <atomic>
 #include <charconv>
@@ -33,23 +33,26 @@ uint32_t number(std::string_view text) {
 
 class Planner {
  public:
-  static constexpr auto name = "planner";
+  static constexpr auto name = NAME;
   static constexpr auto summary = "plans as the tests write them";
   static constexpr uint32_t flags = TG_CONCURRENT;
+
+  uint32_t roles() const { return ROLES; }
 
   void pick(tg::Pick p) noexcept {
     std::string_view plans = p.header("x-plan"), plan = cut(plans, '|');
     for (uint32_t i = 0; i < p.attempt() && !plans.empty(); ++i) plan = cut(plans, '|');
     const std::string_view verdict = plan.substr(0, plan.find(':'));
-    const std::chrono::milliseconds after(verdict.size() < plan.size() ? number(plan.substr(verdict.size() + 1))
-                                                                       : 0);
+    const std::chrono::milliseconds after(
+        verdict.size() < plan.size() ? number(plan.substr(verdict.size() + 1)) : 0);
     if (verdict == "slip") return (void)p.add(4000);
     if (verdict == "wait") return waits_.fetch_add(1), p.wait();
     if (verdict == "shed") return p.shed(after);
     if (verdict == "fail") return p.fail();
     if (verdict == "idle") {
       const auto slot = static_cast<uint32_t>(after.count());
-      if (tg_live_get(&tg_live_at(p.raw().snapshot, slot)->inflight) != 0) return waits_.fetch_add(1), p.wait();
+      if (tg_live_get(&tg_live_at(p.raw().snapshot, slot)->inflight) != 0)
+        return waits_.fetch_add(1), p.wait();
       return (void)p.select(slot).cookie(1), (void)picked_.fetch_add(1);
     }
     if (const auto why = p.header("x-why"); !why.empty()) p.reason(unescaped(p, why));
@@ -103,7 +106,8 @@ class Planner {
       if (word == "stop") leg.on_failure(TG_FAILURE_FAIL);
       if (word == "errors") leg.relay_errors();
       if (word == "late")
-        leg.cancel({TG_CANCEL_AFTER_FIRST_ITEM, 0, tg::str("POST"), tg::str("/abort_request"), tg::str("{}")});
+        leg.cancel(
+            {TG_CANCEL_AFTER_FIRST_ITEM, 0, tg::str("POST"), tg::str("/abort_request"), tg::str("{}")});
       if (word.starts_with("path=")) leg.path(p.copy(word.substr(5)));
       if (const auto from = word.find('<'); from != word.npos && count < captures.size())
         captures[count++] = {number(word.substr(from + 1)), 0, tg::str(p.copy(word.substr(0, from))), {}};
@@ -116,4 +120,4 @@ class Planner {
 
 }  // namespace
 
-TG_PLUGIN("planner", "0.1.0", tg::policy<Planner>());
+TG_PLUGIN(NAME, "0.1.0", tg::policy<Planner>());
