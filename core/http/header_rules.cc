@@ -189,30 +189,6 @@ Forwarded write_request_head(const RequestHead& head, const ForwardContext& cont
   return result;
 }
 
-void write_response_head(const ResponseHead& head, std::span<const HeaderField> extra,
-                         ResponseFraming framing, std::string& out) {
-  char status[3] = {static_cast<char>('0' + head.status / 100),
-                    static_cast<char>('0' + head.status / 10 % 10),
-                    static_cast<char>('0' + head.status % 10)};
-  out.append("HTTP/1.1 ").append(status, sizeof status).append(" ").append(head.reason).append("\r\n");
-  for (const HeaderField& field : head.fields) {
-    if (hop_by_hop(field.name) || iequals(field.name, "content-length")) continue;
-    if (!head.connection_names.empty() && contains(head.connection_names, field.name)) continue;
-    const bool anew = std::any_of(extra.begin(), extra.end(),
-                                  [&](const HeaderField& e) { return iequals(e.name, field.name); });
-    if (!anew) line(out, field.name, field.value);
-  }
-  for (const HeaderField& field : extra) line(out, field.name, field.value);
-  if (framing.body == BodyKind::length) length_line(out, framing.length);
-  if (framing.body == BodyKind::chunked) line(out, "Transfer-Encoding", "chunked");
-  if (!framing.keep_alive || framing.body == BodyKind::until_close) {
-    line(out, "Connection", "close");
-  } else if (framing.http10) {
-    line(out, "Connection", "keep-alive");
-  }
-  out.append("\r\n");
-}
-
 bool sane_request_id(std::string_view id) noexcept {
   if (id.empty() || id.size() > 128) return false;
   return std::all_of(id.begin(), id.end(),

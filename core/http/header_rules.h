@@ -1,6 +1,5 @@
-// What: writes the head that goes to an engine and the head that goes back to the client, from parsed ones:
-// drops
-//   what belongs to one hop, sets what a gateway must set, applies the edits of a route plan.
+// What: writes the head that goes to an engine, from the client's parsed one: drops what belongs to one hop,
+//   sets what a gateway must set, applies the edits of a route plan.
 // Threads: pure functions.
 // Ownership: reads views, appends to the caller's string; returned views point into head or context.
 // Errors: a refused edit is returned by its index; nothing else can fail.
@@ -48,19 +47,6 @@ struct Forwarded {
 
 // Appends "METHOD target HTTP/1.1\r\n", the headers and the empty line to `out`.
 Forwarded write_request_head(const RequestHead& head, const ForwardContext& context, std::string& out);
-
-// Framing of the response to the client, written last.
-struct ResponseFraming {
-  BodyKind body = BodyKind::none;  // none writes no length at all (1xx, 204, 304, HEAD without one)
-  std::uint64_t length = 0;
-  bool keep_alive = true;
-  bool http10 = false;  // the client's version: keep-alive must be said
-};
-
-// Appends the status line, the engine's end-to-end headers in order (those that `extra` sets anew are left
-// out), the extra lines, the framing and the empty line.
-void write_response_head(const ResponseHead& head, std::span<const HeaderField> extra,
-                         ResponseFraming framing, std::string& out);
 
 bool sane_request_id(
     std::string_view id) noexcept;  // 1 to 128 printable characters without blanks and quotes

@@ -166,29 +166,5 @@ TEST_CASE("edits that could smuggle are refused, and nothing is written") {
   }
 }
 
-std::string back(const std::string& text, std::vector<HeaderField> extra, ResponseFraming framing) {
-  ResponseHead head;
-  REQUIRE(ResponseParser().parse({text.data(), text.size()}, head).done());
-  std::string out;
-  write_response_head(head, extra, framing, out);
-  ResponseHead again;
-  REQUIRE(ResponseParser().parse({out.data(), out.size()}, again).done());
-  return out;
-}
-
-TEST_CASE("a response goes back without the engine's framing and hop headers, with our lines") {
-  const std::string text =
-      "HTTP/1.1 201 Made\r\nA: 1\r\nTransfer-Encoding: chunked\r\nConnection: X-Hop\r\nX-Hop: "
-      "1\r\nKeep-Alive: 5\r\n"
-      "x-request-id: theirs\r\nA: 2\r\n\r\n";
-  CHECK(back(text, {{"X-Request-Id", "ours"}}, {BodyKind::chunked}) ==
-        "HTTP/1.1 201 Made\r\nA: 1\r\nA: 2\r\nX-Request-Id: ours\r\nTransfer-Encoding: chunked\r\n\r\n");
-  CHECK(back(text, {}, {BodyKind::length, 12, false}) ==
-        "HTTP/1.1 201 Made\r\nA: 1\r\nx-request-id: theirs\r\nA: 2\r\nContent-Length: 12\r\nConnection: "
-        "close\r\n\r\n");
-  CHECK(has(back(text, {}, {BodyKind::until_close}), "Connection: close"));
-  CHECK(has(back(text, {}, {BodyKind::length, 1, true, true}), "Connection: keep-alive"));
-}
-
 }  // namespace
 }  // namespace tidegate::http

@@ -53,6 +53,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   void resume() noexcept override;
   void cancel() noexcept override;
   bool reused() const noexcept override { return reused_; }
+  void no_resend() noexcept override { may_resend_ = false; }
   void on_ready(std::uint32_t events) noexcept override;
   void close() noexcept;
 
@@ -88,6 +89,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   Phase phase_ = Phase::closed;
   bool reused_ = false, paused_ = false, pending_resume_ = false, hup_ = false, head_done_ = false,
        got_bytes_ = false;
+  bool may_resend_ = true;
   bool is_head_ = false, keep_alive_ = false, body_started_ = false, sent_ = false, dead_ = false;
   BodyKind kind_ = BodyKind::none;
   std::uint64_t remaining_ = 0;  // of a body by length
@@ -240,6 +242,7 @@ void UpstreamConnection::begin(const UpstreamRequest& request, UpstreamClient& c
   out_.push_back({out_head_.data(), out_head_.size()});
   out_.insert(out_.end(), body_, body_ + body_count_);
   head_done_ = got_bytes_ = body_started_ = sent_ = paused_ = false;
+  may_resend_ = true;
   reused_ = phase_ == Phase::idle;
   if (reused_) {
     UpstreamPool::State::bump(pool_.reused);
@@ -386,7 +389,7 @@ void UpstreamConnection::on_eof(int error) noexcept {
   if (head_done_)
     return fault(UpstreamFault::cut_short,
                  error ? std::strerror(error) : "closed before the end of the body");
-  if (!got_bytes_ && reused_ && resend()) return;
+  if (!got_bytes_ && reused_ && may_resend_ && resend()) return;
   if (got_bytes_) return fault(UpstreamFault::bad_response, "closed in the middle of the response head");
   fault(UpstreamFault::reset, error ? std::strerror(error) : "closed without an answer");
 }

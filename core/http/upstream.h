@@ -80,6 +80,7 @@ class UpstreamCall {
   virtual void resume() noexcept = 0;
   virtual void cancel() noexcept = 0;  // closes the connection; nothing is called any more
   virtual bool reused() const noexcept = 0;
+  virtual void no_resend() noexcept = 0;  // a stale connection is a fault from now on
 
  protected:
   ~UpstreamCall() = default;

@@ -31,13 +31,20 @@ bool named_by_connection(const http::ResponseHead& head, std::string_view name) 
   return false;
 }
 
+// An engine's own would stand beside the gateway's.
+bool written_here(std::string_view name) noexcept {
+  for (std::string_view own : {"content-length", "date", "x-request-id", "x-tidegate-route"})
+    if (http::iequals(own, name)) return true;
+  return false;
+}
+
 }  // namespace
 
 void append_response_headers(const http::ResponseHead& head, std::string& out) {
   out.reserve(512);  // one allocation for nearly every head, with what the gateway adds
   for (const auto& field : head.fields) {
     if (http::hop_by_hop(field.name) || named_by_connection(head, field.name)) continue;
-    if (http::iequals(field.name, "content-length") || http::iequals(field.name, "date")) continue;
+    if (written_here(field.name)) continue;
     out.append(field.name).append(": ").append(field.value).append("\r\n");
   }
 }
@@ -110,6 +117,7 @@ void Exchange::on_client_gone() noexcept {
 
 void Exchange::last_words() noexcept {
   if (!responded_) return fail(api::errors::draining, "the gateway is shutting down", 1, {});
+  if (run_ && run_->finish_relay()) return;
   const std::string closing(run_ ? run_->relay_closing() : "");
   relay_broken(api::errors::draining, "the gateway is shutting down", closing);
 }
@@ -140,7 +148,6 @@ void Exchange::begin_response(std::uint32_t status, std::string& block, bool fix
   fixed_ = fixed;
   event_stream_ = event_stream;
   if (event_stream) io_.metrics.streams.add();
-  // The engine may have set one of its own.
   add_own_headers(block);
   http::Framing framing = http::Framing::stream();
   if (fixed) framing = http::Framing::fixed(length);

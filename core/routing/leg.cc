@@ -18,6 +18,11 @@ constexpr std::size_t max_drained = 16u << 20;  // of a leg whose response is ke
 
 std::string_view view(const tg_str& s) noexcept { return {s.ptr ? s.ptr : "", s.ptr ? s.len : 0}; }
 
+std::string_view media_type(std::string_view content_type) noexcept {
+  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  return type.substr(0, type.find_last_not_of(" \t") + 1);
+}
+
 LegFailure failure_of(http::UpstreamFault fault, std::string_view detail, const fleet::Worker& worker) {
   LegFailure f;
   using http::UpstreamFault;
@@ -39,9 +44,11 @@ LegFailure failure_of(http::UpstreamFault fault, std::string_view detail, const 
 
 }  // namespace
 
-Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,
-         fleet::WorkerPtr worker) noexcept
+Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt, fleet::WorkerPtr worker,
+         plugin::PolicyNode& policy, std::shared_ptr<const RouteGraph> graph) noexcept
     : run_(run),
+      policy_(policy),
+      graph_(std::move(graph)),
       spec_(spec),
       worker_(std::move(worker)),
       index_(index),
@@ -183,6 +190,7 @@ void Leg::resume() noexcept {
 
 void Leg::on_request_sent() noexcept {
   sent_ns_ = run_.io().loop.now_ns();
+  run_.leg_sent();
   if (!call_ || call_->reused()) return;
   const double connect = static_cast<double>(sent_ns_ - started_ns_) * 1e-9;
   run_.io().metrics.upstream_connect.observe(connect);
@@ -210,10 +218,14 @@ void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) 
   }
   if (!good) {
     const bool relayed = spec_.response == TG_RESPONSE_RELAY && spec_.relay_errors;
-    if (!relayed || (run_.retryable_status(head.status) && run_.may_retry())) {
+    const bool again = spec_.on_failure == TG_FAILURE_ANEW && run_.retryable_status(head.status) &&
+                       run_.may_retry(worker_->slot());
+    if (!relayed || again) {
       call_->cancel();
       call_ = nullptr;
-      api::ErrorCode code{static_cast<int>(head.status >= 500 ? 502 : head.status), "upstream_status"};
+      // A redirection without its Location, or a "not modified" with a body, would be nonsense.
+      const bool clients_fault = head.status >= 400 && head.status < 500;
+      api::ErrorCode code{clients_fault ? static_cast<int>(head.status) : 502, "upstream_status"};
       return fail({code, TG_E_UNAVAILABLE, head.status,
                    "worker " + worker_->spec().id + " answered " + std::to_string(head.status)});
     }
@@ -223,22 +235,16 @@ void Leg::on_response_head(const http::ResponseHead& head, http::BodyKind kind) 
     if (spec_.response == TG_RESPONSE_DISCARD) answer();
     return;
   }
-  const std::string_view type = head.value("content-type");
-  event_stream_ = type.starts_with("text/event-stream");
+  const std::string_view type = media_type(head.value("content-type"));
+  event_stream_ = http::iequals(type, "text/event-stream");
   if (event_stream_)
     observer_.emplace<http::SseObserver>();
-  else if (type.starts_with("application/json"))
+  else if (http::iequals(type, "application/json"))
     observer_.emplace<http::JsonTailObserver>();
   fixed_ = kind == http::BodyKind::length;
   length_ = head.content_length.value_or(0);
   append_response_headers(head, head_block_);
-  if (kind != http::BodyKind::none) return;
-  // An answer without a body: 204, 304, to HEAD, or of length 0.
-  body_done_ = true;
-  run_.commit();
-  run_.exchange()->begin_response(http_status_, head_block_, head.content_length.has_value(), length_, false,
-                                  false);
-  if (answered_first()) run_.exchange()->relay_end({}, {});
+  if (kind == http::BodyKind::none) relay_empty(head);
 }
 
 void Leg::on_response_body(const http::BodyPart& part) noexcept {
@@ -289,6 +295,7 @@ void Leg::on_response_end() noexcept {
 void Leg::on_fault(http::UpstreamFault fault, std::string_view detail) noexcept {
   call_ = nullptr;
   if (lingering_) return cut();
+  if (said_all()) return finish();
   fail(failure_of(fault, detail, *worker_));
 }
 
@@ -323,6 +330,7 @@ void Leg::cancel() noexcept {
   // Its worker still receives KV from another: tearing it down now can crash or leak on the engine.
   if (spec_.cancel.when == TG_CANCEL_AFTER_FIRST_ITEM && sent() && first_byte_ns_ == 0 && call_) {
     lingering_ = true;
+    call_->no_resend();  // nobody wants the answer, and the run may let go of the body
     call_->resume();
     const std::uint32_t wait =
         spec_.time_limit_ms ? spec_.time_limit_ms : run_.route().timeouts.first_byte_ms;
@@ -389,7 +397,7 @@ void Leg::complete(tg_status status) noexcept {
   c.queue_us = sent_ns_ > selected_ns_ ? (sent_ns_ - selected_ns_) / 1000 : 0;
   c.ttft_us = first_byte_ns_ > started_ns_ ? (first_byte_ns_ - started_ns_) / 1000 : 0;
   c.total_us = started_ns_ != 0 && now > started_ns_ ? (now - started_ns_) / 1000 : 0;
-  run_.policy().complete(run_.request(), spec_.cookie, spec_.ticket, c);
+  policy_.complete(run_.request(), spec_.cookie, spec_.ticket, c);
 }
 
 }  // namespace tidegate::routing

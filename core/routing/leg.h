@@ -9,6 +9,7 @@
 #include <tidegate/plugin.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -20,12 +21,14 @@
 #include "http/event_loop.h"
 #include "http/sse.h"
 #include "http/upstream.h"
+#include "plugin/policy_node.h"
 #include "routing/pooled.h"
 #include "routing/transform.h"
 
 namespace tidegate::routing {
 
 class Run;
+struct RouteGraph;
 
 // Why a leg failed, in the words of the client's error.
 struct LegFailure {
@@ -37,9 +40,10 @@ struct LegFailure {
 
 class Leg final : public Pooled<Leg>, private http::UpstreamClient {
  public:
-  // Counts the leg's load on its worker from here on.
-  Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt,
-      fleet::WorkerPtr worker) noexcept;
+  // Counts the leg's load on its worker from here on. `policy` chose it and is owed its complete(); `graph`
+  // keeps that policy, whatever the run is routed by later.
+  Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attempt, fleet::WorkerPtr worker,
+      plugin::PolicyNode& policy, std::shared_ptr<const RouteGraph> graph) noexcept;
   ~Leg();
 
   void start() noexcept;
@@ -59,12 +63,16 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   bool ended() const noexcept { return state_ == State::ended; }
   bool sent() const noexcept { return sent_ns_ != 0; }
   bool lingering() const noexcept { return lingering_; }
+  // Its request may still go out, for the first time or once more on a fresh connection.
+  bool needs_body() const noexcept { return !ended() && (!sent() || (http_status_ == 0 && !lingering_)); }
   std::uint32_t outcome() const noexcept { return outcome_; }
   std::uint32_t http_status() const noexcept { return http_status_; }
   const std::string& drained() const noexcept { return drained_; }
   const http::StreamStats stats() const noexcept;
   std::uint64_t ttft_ns() const noexcept { return first_byte_ns_ ? first_byte_ns_ - started_ns_ : 0; }
   std::string_view open_event_closing() const noexcept;  // of a relayed event stream
+  bool said_all() const noexcept;                        // [DONE] was relayed, and no event is open
+  void finish() noexcept;  // where it said_all(): the client's response ends well
 
  private:
   enum class State : std::uint8_t { waiting, started, answered, ended };
@@ -82,6 +90,7 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   std::string_view missing_member() const noexcept;
   bool make_head(std::string& out, std::size_t body_bytes) noexcept;
   void relay(const http::BodyPart& part) noexcept;
+  void relay_empty(const http::ResponseHead& head) noexcept;
   bool relay_transformed(const http::BodyPart& part) noexcept;
   void observe(const http::BodyPart& part) noexcept;
   void note_first_byte() noexcept;
@@ -95,6 +104,8 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   void complete(tg_status status) noexcept;
 
   Run& run_;
+  plugin::PolicyNode& policy_;
+  std::shared_ptr<const RouteGraph> graph_;
   tg_leg spec_;
   fleet::WorkerPtr worker_;
   http::UpstreamCall* call_ = nullptr;

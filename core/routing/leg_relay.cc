@@ -57,6 +57,40 @@ void Leg::relay(const http::BodyPart& part) noexcept {
   if (!keeps_up && call_) call_->pause();
 }
 
+// An answer without a body: 204, 304, to HEAD, or of length 0. The length that a 304 or an answer to HEAD
+// tells is that of another answer; a 204 may tell none.
+void Leg::relay_empty(const http::ResponseHead& head) noexcept {
+  body_done_ = true;
+  run_.commit();
+  bool fixed = head.content_length.has_value();
+  if (head.status == 304 && fixed)
+    head_block_.append("Content-Length: ").append(std::to_string(length_)).append("\r\n");
+  if (head.status == 204 || head.status == 304) fixed = false;
+  run_.exchange()->begin_response(http_status_, head_block_, fixed, length_, false, false);
+  if (answered_first()) run_.exchange()->relay_end({}, {});
+}
+
+bool Leg::said_all() const noexcept {
+  if (state_ != State::answered || lingering_ || spec_.response != TG_RESPONSE_RELAY || body_done_)
+    return false;
+  const auto* sse = std::get_if<http::SseObserver>(&observer_);
+  return sse && sse->stats().done && sse->closing().empty();
+}
+
+// Whatever the engine does now, the client has a whole stream: it gets its end, and no error behind [DONE].
+void Leg::finish() noexcept {
+  if (call_) call_->cancel();
+  call_ = nullptr;
+  ok_ = body_done_ = true;
+  usage_ = std::get<http::SseObserver>(observer_).stats().usage;
+  end(TG_OUTCOME_OK, TG_OK);
+  std::string rest;
+  if (transformer_) transformer_->end(rest);
+  const iovec piece{rest.data(), rest.size()};
+  run_.exchange()->relay_end({&piece, rest.empty() ? 0u : 1u}, {});
+  run_.leg_ended(*this);
+}
+
 // The relayed leg has answered: legs that wait for that start now, while there is an exchange whose head they
 // can send. False: one of them failed at once, and this leg is cut off with the plan.
 bool Leg::answered_first() noexcept {

@@ -14,6 +14,10 @@ constexpr std::size_t scan_here = 1u << 20;  // larger bodies are scanned off th
 
 }  // namespace
 
+void append_plain(std::string& out, std::string_view text) {
+  for (char c : text.substr(0, 200)) out += c >= 0x20 && c < 0x7f ? c : '?';
+}
+
 IoContext::~IoContext() { Run::end_all(*this); }
 
 Run::Run(IoContext& io, Exchange& exchange)
@@ -209,12 +213,9 @@ void Run::on_parked() noexcept {
   if (exchange_) route_request();
 }
 
-bool Run::may_retry() const noexcept {
+bool Run::may_retry(std::uint32_t failed_slot) const noexcept {
   if (!exchange_ || committed_ || attempt_ + 1 >= target_.route->attempts || !view_) return false;
-  // Somebody who was not tried must be left.
-  std::uint32_t known = 0;
-  for (const auto& list : target_.model->abi) known += list.count;
-  return known > tried_.size() + 1;
+  return Selector::others_left(*view_, target_, tried_, failed_slot);
 }
 
 bool Run::retryable_status(std::uint32_t status) const noexcept {
@@ -239,7 +240,8 @@ std::string Run::explain() const {
   if (fallback_) text += " (fallback)";
   for (std::uint32_t i = 0; i < plan_count_; ++i) {
     const Leg& leg = *legs_[plan_first_ + i];
-    text += "; worker=" + leg.worker()->spec().id;
+    text += "; worker=";
+    append_plain(text, leg.worker()->spec().id);
     if (plan_count_ > 1) text += std::string(" (") + fleet::role_name(leg.spec().stage) + ")";
   }
   text += "; attempt=" + std::to_string(attempt_ + 1);
@@ -278,18 +280,16 @@ void Run::commit() noexcept {
   release_unneeded();
 }
 
+// Asked again whenever a leg gets on: lingering legs of earlier attempts borrow the body too.
 void Run::release_unneeded() noexcept {
+  if (!committed_ || !listed_) return;
   for (const auto& leg : legs_)
-    if (!leg->ended() && (leg->waiting() || !leg->sent())) return;
+    if (leg->waiting() || leg->needs_body()) return;
   view_.reset();
   target_.model = nullptr;
-  // Legs that are under way have sent the body, and a stale connection is only replaced before its first
-  // answer.
-  if (committed_ && plan_count_ == 1) {
-    body_.clear();
-    recycle_scan();
-    spans_ = {};
-  }
+  body_.clear();
+  recycle_scan();
+  spans_ = {};
 }
 
 void Run::end_if_done() noexcept {

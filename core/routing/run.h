@@ -29,6 +29,9 @@ namespace tidegate::routing {
 
 class Exchange;
 
+// As a header's value may hold it: others' words, bounded, with `?` for what is not printable ASCII.
+void append_plain(std::string& out, std::string_view text);
+
 class Run final : public http::Deferred, public Pooled<Run>, private plugin::HeaderSource {
  public:
   Run(IoContext& io, Exchange& exchange);
@@ -44,7 +47,6 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   // For legs.
   IoContext& io() noexcept { return io_; }
   Exchange* exchange() noexcept { return exchange_; }
-  plugin::PolicyNode& policy() noexcept { return *policy_; }
   tg_request& request() noexcept { return request_; }
   const Route& route() const noexcept { return *target_.route; }
   const telemetry::RouteMetrics* route_metrics() const noexcept { return route_metrics_.get(); }
@@ -55,9 +57,11 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   bool committed() const noexcept { return committed_; }
   bool transforming() const noexcept { return transform_; }
   Leg* plan_leg(std::uint32_t index) noexcept;
-  bool may_retry() const noexcept;
+  bool may_retry(std::uint32_t failed_slot) const noexcept;
+  bool finish_relay() noexcept;
   bool retryable_status(std::uint32_t status) const noexcept;
   void commit() noexcept;  // bytes go to the client: no other worker can serve this request any more
+  void leg_sent() noexcept;
   void leg_answered(Leg& leg) noexcept;
   void leg_ended(Leg& leg) noexcept;  // well
   void leg_failed(Leg& leg, const LegFailure& failure) noexcept;

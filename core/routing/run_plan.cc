@@ -24,14 +24,15 @@ void Run::begin_plan(const Choice& choice) noexcept {
   if (choice.fallback && !fallback_ && route_metrics_) route_metrics_->fallbacks.add();
   fallback_ = choice.fallback;
   const tg_plan& plan = *choice.plan;
-  reason_.assign(plan.reason.ptr ? plan.reason.ptr : "", plan.reason.ptr ? plan.reason.len : 0);
+  reason_.clear();
+  if (plan.reason.ptr) append_plain(reason_, {plan.reason.ptr, plan.reason.len});
   plan_first_ = static_cast<std::uint32_t>(legs_.size());
   plan_count_ = plan.leg_count;
   transform_ = plan.transform != 0;
   legs_.reserve(legs_.size() + plan.leg_count);
   for (std::uint32_t i = 0; i < plan.leg_count; ++i)
-    legs_.push_back(
-        std::make_unique<Leg>(*this, plan.legs[i], i, attempt_, *view_->members().worker(plan.legs[i].slot)));
+    legs_.push_back(std::make_unique<Leg>(*this, plan.legs[i], i, attempt_,
+                                          *view_->members().worker(plan.legs[i].slot), *policy_, graph_));
   plan_running_ = true;
   start_ready();
 }
@@ -73,10 +74,16 @@ void Run::leg_answered(Leg& leg) noexcept {
 
 void Run::leg_ended(Leg& leg) noexcept {
   if (leg.attempt() == attempt_ && plan_running_) start_ready();
+  release_unneeded();
   end_if_done();
 }
 
-void Run::leg_gone(Leg&) noexcept { end_if_done(); }
+void Run::leg_sent() noexcept { release_unneeded(); }
+
+void Run::leg_gone(Leg&) noexcept {
+  release_unneeded();
+  end_if_done();
+}
 
 void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   if (!plan_running_ || leg.attempt() != attempt_) return end_if_done();
@@ -87,8 +94,9 @@ void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   }
   plan_running_ = false;
   last_failure_ = failure;
-  const bool again = leg.spec().on_failure == TG_FAILURE_ANEW && may_retry();
+  const bool again = leg.spec().on_failure == TG_FAILURE_ANEW && may_retry(leg.worker()->slot());
   if (again) tried_.push_back(leg.worker()->slot());
+  if (finish_relay()) return end_if_done();
   const std::string closing(committed_ ? relay_closing() : "");
   cancel_plan();
   if (!exchange_) return end_if_done();
@@ -131,6 +139,19 @@ bool Run::transform(const Leg& leg, std::string_view data, bool sse, bool last, 
   StringOut sink{{sizeof(tg_out), 0, &StringOut::write}, &out};
   if (policy_->transform(args, sink.out) == TG_OK) return true;
   out.clear();
+  return false;
+}
+
+// True: the relayed stream was complete but for its end, which the client has now. It is over for the other
+// legs too.
+bool Run::finish_relay() noexcept {
+  if (!exchange_) return false;
+  for (std::uint32_t i = 0; i < plan_count_; ++i) {
+    if (!plan_leg(i)->said_all()) continue;
+    plan_leg(i)->finish();
+    cancel_plan();
+    return true;
+  }
   return false;
 }
 

@@ -9,12 +9,36 @@ constexpr std::uint32_t no_stage = TG_ROLE_COUNT;
 constexpr int max_rounds =
     4;  // picks on ever fewer workers; more means that the policy picks what it was not offered
 
+bool contains(std::span<const std::uint32_t> slots, std::uint32_t slot) noexcept {
+  return std::find(slots.begin(), slots.end(), slot) != slots.end();
+}
+
+std::uint32_t roles_of(const plugin::PolicyNode& node) noexcept {
+  return node.traits().roles ? node.traits().roles : TG_ROLE_BIT(TG_ROLE_ANY);
+}
+
 }  // namespace
+
+bool Selector::others_left(const View& view, const Target& target, std::span<const std::uint32_t> tried,
+                           std::uint32_t failed) noexcept {
+  const tg_snapshot& snapshot = view.members().snapshot();
+  const std::uint32_t roles = roles_of(*target.route->policy);
+  for (std::uint32_t role = 0; role < TG_ROLE_COUNT; ++role) {
+    if ((roles & TG_ROLE_BIT(role)) == 0) continue;
+    const auto& slots = target.model->slots[role];
+    const bool left = std::any_of(slots.begin(), slots.end(), [&](std::uint32_t slot) {
+      return slot != failed && !contains(tried, slot) &&
+             tg_live_get(&tg_live_at(&snapshot, slot)->state) == TG_WORKER_READY;
+    });
+    if (!left) return false;
+  }
+  return true;
+}
 
 // The role whose list is the plain list of candidates; no_stage when a role that the policy needs has nobody.
 std::uint32_t Selector::stage_of(const plugin::PolicyNode& node,
                                  const std::array<tg_slots, TG_ROLE_COUNT>& lists) noexcept {
-  const std::uint32_t roles = node.traits().roles ? node.traits().roles : TG_ROLE_BIT(TG_ROLE_ANY);
+  const std::uint32_t roles = roles_of(node);
   std::uint32_t stage = no_stage;
   for (std::uint32_t role = TG_ROLE_COUNT; role-- > 0;) {
     if ((roles & TG_ROLE_BIT(role)) == 0) continue;
@@ -34,7 +58,7 @@ void Selector::filter(const fleet::ModelEntry& model, const tg_snapshot& snapsho
     bits.assign(model.sets.word_count, 0);
     for (std::uint32_t slot : model.slots[role]) {
       if (tg_live_get(&tg_live_at(&snapshot, slot)->state) != TG_WORKER_READY) continue;
-      if (std::find(tried.begin(), tried.end(), slot) != tried.end()) continue;
+      if (contains(tried, slot)) continue;
       slots.push_back(slot);
       bits[slot / 64] |= std::uint64_t{1} << (slot % 64);
     }
@@ -50,7 +74,7 @@ bool Selector::usable(const tg_plan& plan, const tg_snapshot& snapshot,
     const tg_worker_live* live = tg_live_at(&snapshot, leg.slot);
     if (tg_live_get(&live->state) != TG_WORKER_READY) return false;
     if (leg.generation != 0 && leg.generation != tg_live_get(&live->generation)) return false;
-    if (std::find(tried.begin(), tried.end(), leg.slot) != tried.end()) return false;
+    if (contains(tried, leg.slot)) return false;
   }
   return true;
 }

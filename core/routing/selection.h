@@ -34,6 +34,10 @@ class Selector {
   // `args` has everything but candidates, by_role, snapshot and request, which are filled in here.
   Choice choose(const View& view, const Target& target, tg_request& request, tg_pick_args& args,
                 std::span<const std::uint32_t> tried) noexcept;
+  // Another choice can find somebody: each role that the route's policy needs has a ready worker that was
+  // neither tried nor is `failed`.
+  static bool others_left(const View& view, const Target& target, std::span<const std::uint32_t> tried,
+                          std::uint32_t failed) noexcept;
 
  private:
   struct Lists {

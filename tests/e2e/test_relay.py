@@ -140,6 +140,39 @@ class Responses(Relay):
         connection.send(b"HTTP/1.1 204 No Content\r\n\r\n")
         self.assertEqual(204, client.read_message().status)
 
+    def test_answers_without_a_body_pass_and_keep_the_connection(self):
+        """A length of what is not sent is no promise of bytes; a 204 has none at all."""
+        forms = ((post(chat_body()), b"304 Not Modified", b"Content-Length: 12", "12"),
+                 (post(chat_body()), b"304 Not Modified", b"X-A: b", None),
+                 (post(chat_body()), b"204 No Content", b"Content-Length: 0", None),
+                 (post(chat_body()), b"204 No Content", b"Content-Length: 3", None),
+                 (post(chat_body()), b"200 OK", b"Content-Length: 0", "0"),
+                 (get("/v1/responses/r1", "HEAD"), b"200 OK", b"Content-Length: 12", "12"),
+                 (get("/v1/responses/r1", "HEAD"), b"200 OK", b"Transfer-Encoding: chunked", None))
+        for request, status, length, expected in forms:
+            with self.subTest((status, length)):
+                client = self.client(self.gw)
+                client.send(request)
+                connection = self.engine.next_connection()
+                self.assertEqual(request[:4], connection.read_message().head.raw[:4])
+                connection.send(b"HTTP/1.1 " + status + b"\r\nETag: x\r\n" + length + b"\r\n\r\n")
+                head = client.read_head()
+                self.assertEqual((int(status[:3]), "x", expected),
+                                 (head.status, head.get("ETag"), head.get("Content-Length")))
+                client.send(post(chat_body("next")))
+                connection = self.engine.next_connection()
+                self.assertEqual(chat_body("next"), connection.read_message().body)
+                connection.send(json_response(b'{"n":2}'))
+                self.assertEqual(b'{"n":2}', client.read_message().body, "nothing stands between the answers")
+
+    def test_what_the_gateway_says_of_itself_no_engine_can_forge(self):
+        client, connection, _ = self.ask(post(chat_body(), headers=["X-Request-Id: mine", "X-Tidegate-Route: 1"]))
+        connection.send(json_response(headers=[b"x-request-id: the engine's", b"X-Tidegate-Route: forged"]))
+        head = client.read_message().head
+        self.assertEqual(["mine"], head.all("X-Request-Id"))
+        self.assertEqual(1, len(head.all("X-Tidegate-Route")))
+        self.assertIn("policy=", head.get("X-Tidegate-Route"))
+
     def test_interim_answers_are_not_the_answer(self):
         client, connection, _ = self.ask(post(chat_body()))
         connection.send(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
@@ -251,6 +284,15 @@ class Streams(Relay):
         self.assertEqual(b"data: 1\n\n", client.read_exactly(9))
         connection.send(LAST_CHUNK)
         self.assertEqual(b"", client.read_to_eof())
+
+    def test_a_media_type_is_known_in_any_case(self):
+        client, connection, _ = self.ask(post(chat_body(stream=True)))
+        connection.send(SSE_HEAD.replace(b"text/event-stream", b"Text/Event-Stream; charset=utf-8")
+                        + chunk(b"data: 1\n\ndata: ha"))
+        client.read_head()
+        self.assertEqual(b"data: 1\n\ndata: ha", client.read_body_bytes(17))
+        connection.reset()
+        self.assertIn(b"error", client.read_chunked_rest()[0], "only a stream of events can be told")
 
     def test_comments_and_odd_line_ends_pass_untouched(self):
         odd = b": ping\r\n\r\nevent: x\r\ndata: a\r\ndata: b\r\n\r\nid: 1\rdata: c\r\r: end\n\n"
