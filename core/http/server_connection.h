@@ -88,6 +88,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   std::size_t take_chunks(std::string_view input) noexcept;
   bool body_ok(Body::Status status) noexcept;
   void request_complete() noexcept;
+  void turn_away(bool lingering) noexcept;
   void refuse(int status, std::string_view code, std::string_view message) noexcept;
 
   // Life (server_connection.cc)
@@ -123,6 +124,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   bool lost_ = false;           // found out while writing; told at the end of the batch
   bool read_paused_ = false;    // enough read ahead
   bool served_ = false;         // at least one request has begun
+  bool admitted_ = true;        // counted by the set's cap
   bool request_open_ = false;   // part of the current request is still unread
   ResponseOutput output_;
   ByteBuffer in_;            // input not yet consumed; empty while idle
