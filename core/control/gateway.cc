@@ -115,7 +115,7 @@ std::vector<std::string> Gateway::start() {
   });
   if (!errors.empty()) return errors;
   if (auto text = taken(config_.server.listen); !text.empty()) return {"server.listen: " + text};
-  IoShared shared{hub_, environment_, metrics_, access_log_.get(), budget_, *this};
+  IoShared shared{hub_, environment_, metrics_, access_log_.get(), budget_, *this, cap_};
   std::uint16_t port = config_.server.listen.port;
   const std::uint32_t threads = config::effective_threads(config_.server);
   try {

@@ -114,6 +114,7 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::unique_ptr<fleet::HealthChecker> health_;
   std::unique_ptr<Publisher> publisher_;
   http::BodyBudget budget_;
+  http::ConnectionCap cap_;  // of the data plane's clients
   std::unique_ptr<BlockingPool> blocking_;
   std::vector<std::unique_ptr<IoThread>> threads_;
   // The control and metrics listeners, on a thread of their own: probes answer while control work is under

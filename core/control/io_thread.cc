@@ -24,6 +24,19 @@ http::UpstreamLimits upstream_limits(const config::Config& config) {
   return limits;
 }
 
+// Clients get what the engines' connections and everything else leave of the descriptors, if not less: else idle
+// ones could take every descriptor, and no request would reach an engine.
+std::size_t client_connections(const config::Config& config) {
+  const auto wanted = static_cast<std::size_t>(config.server.max_connections);
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return wanted;
+  const auto all = static_cast<std::size_t>(files.rlim_cur);
+  const auto engines =
+      static_cast<std::size_t>(static_cast<double>(all) * config.upstream.descriptor_share);
+  const std::size_t reserve = std::min<std::size_t>(128, all / 8);  // listeners, logs, plugins, administration
+  return std::min(wanted, std::max<std::size_t>(1, all - std::min(all, engines + reserve)));
+}
+
 http::ListenerOptions listener_options() {
   http::ListenerOptions options;
   const std::string body =
@@ -56,6 +69,8 @@ IoThread::IoThread(std::uint32_t number, const config::Config& config, IoShared 
       io_(loop_, shared.hub, upstream_limits(config), shared.environment, shared.metrics),
       connections_(loop_, *this, shared.budget, server_limits(config)),
       listener_(loop_, connections_, listener_options()) {
+  shared_.cap.set_limit(client_connections(config));
+  connections_.share(shared_.cap);
   io_.set_number(number);
   io_.access_log = shared.access_log;
   io_.offload = [this](std::function<void()> work, std::function<void()> back) {
@@ -78,7 +93,7 @@ void IoThread::report() noexcept {
   };
   move(m.connections, reported_.connections, static_cast<double>(connections_.connections()));
   move(m.connections_accepted, reported_.accepted, static_cast<double>(connections_.accepted()));
-  move(m.connections_refused, reported_.refused, static_cast<double>(listener_.refused()));
+  move(m.connections_refused, reported_.refused, static_cast<double>(listener_.refused() + connections_.refused()));
   const http::UpstreamStats upstream = io_.pool.stats();
   move(m.upstream_busy, reported_.busy, static_cast<double>(upstream.busy));
   move(m.upstream_idle, reported_.idle, static_cast<double>(upstream.idle));
@@ -96,6 +111,7 @@ void IoThread::start() {
 }
 
 void IoThread::apply(const config::Config& config) {
+  shared_.cap.set_limit(client_connections(config));
   loop_.post([this, limits = server_limits(config), upstream = upstream_limits(config)] {
     connections_.set_limits(limits);
     io_.pool.set_limits(upstream);

@@ -23,6 +23,7 @@ struct IoShared {
   telemetry::AccessLog* access_log;
   http::BodyBudget& budget;
   Backend& backend;
+  http::ConnectionCap& cap;
 };
 
 class IoThread final : private http::Service {

@@ -94,6 +94,13 @@ void EventLoop::unwatch(Watched& watched) noexcept {
   }
 }
 
+bool EventLoop::undelivered(const Watched& watched) const noexcept {
+  for (int i = batch_at_; i < batch_size_; ++i) {
+    if (events_[static_cast<std::size_t>(i)].data.ptr == &watched) return true;
+  }
+  return false;
+}
+
 void EventLoop::at_batch_end(BatchEnd& hook) noexcept {
   if (hook.link_ != nullptr) return;
   hook.next_ = batch_end_;
@@ -151,6 +158,7 @@ void EventLoop::run_once(int timeout_ms) {
   const int count = ::epoll_wait(epoll_, events_.data(), events_a_batch, budget);
   heartbeat_.fetch_add(1, std::memory_order_relaxed);  // odd: at work
   refresh_now();
+  told_all_ = count < events_a_batch;
   deliver(std::max(count, 0));
   timers_.advance(now_ms());
   run_tasks();

@@ -81,6 +81,11 @@ class EventLoop {
   // Descriptors must be non-blocking; EPOLLRDHUP is added. `extra` takes flags such as EPOLLEXCLUSIVE.
   bool watch(Watched& watched, int fd, std::uint32_t interest, std::uint32_t extra = 0) noexcept;
   void rewatch(Watched& watched, std::uint32_t interest) noexcept;  // a system call only on a change
+  // Readiness of this batch that waits to be delivered. Costs a look at the rest of the batch.
+  bool undelivered(const Watched& watched) const noexcept;
+  // Whether epoll has been asked since heartbeat() stood at `beat`, and had room to tell of everybody who was
+  // ready: together with !undelivered(), who has not been called since then had nothing to say.
+  bool all_told_since(std::uint64_t beat) const noexcept { return told_all_ && heartbeat() > beat + 1; }
   void unwatch(Watched& watched) noexcept;  // nothing is delivered any more, also not of this batch
 
   void arm(Timer& timer, std::uint64_t delay_ms) noexcept { timers_.arm(timer, now_ms() + delay_ms); }
@@ -127,6 +132,7 @@ class EventLoop {
   std::unique_ptr<char[]> scratch_;
   std::vector<epoll_event> events_;
   int batch_at_ = 0, batch_size_ = 0;  // events_[batch_at_, batch_size_) are still to be delivered
+  bool told_all_ = false;              // this batch was not full
   BatchEnd* batch_end_ = nullptr;
   std::vector<std::unique_ptr<Deferred>> deferred_, dying_;
   std::vector<Task> running_;  // the posted tasks of this batch

@@ -4,6 +4,8 @@
 #include <string>
 #include <utility>
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "http/server_set.h"
@@ -49,7 +51,7 @@ void ServerConnection::writable() noexcept {
   const std::uint64_t taken = output_.taken();
   wrote(output_.flush());
   if (lost_) return client_gone();
-  if (output_.taken() != taken) since_ms_ = loop().now_ms();
+  if (output_.taken() != taken) note_delivery();
   update_interest();
   if (phase_ == Phase::flush && output_.pending() == 0) {
     after_response(!in_.empty());
@@ -132,7 +134,7 @@ void ServerConnection::wrote(ResponseOutput::Result result) noexcept {
     return;
   }
   if (!output_.blocked() || (interest() & EPOLLOUT) != 0) return;
-  since_ms_ = loop().now_ms();
+  note_delivery();
   update_interest();
   watch_deadline();
 }
@@ -224,6 +226,26 @@ void ServerConnection::update_interest() noexcept {
   loop().rewatch(*this, (read_paused_ ? 0u : EPOLLIN) | (output_.blocked() ? EPOLLOUT : 0u));
 }
 
+// What the client's end has acknowledged of all that was written.
+std::uint64_t ServerConnection::delivered() const noexcept {
+  int queued = 0;
+  if (::ioctl(fd_.get(), SIOCOUTQ, &queued) != 0) queued = 0;
+  return output_.taken() - static_cast<std::uint64_t>(queued);
+}
+
+void ServerConnection::note_delivery() noexcept {
+  since_ms_ = loop().now_ms();
+  delivered_ = delivered();
+}
+
+// The kernel asks for more only when a third of its buffer is free, which a slow reader of a large buffer takes
+// many minutes for: what left the buffer counts as well.
+bool ServerConnection::still_delivers() noexcept {
+  const std::uint64_t before = delivered_;
+  note_delivery();
+  return delivered_ > before;
+}
+
 std::uint64_t ServerConnection::deadline() const noexcept {
   const ServerLimits& limits = set_.limits();
   std::uint64_t limit = 0;
@@ -261,7 +283,7 @@ void ServerConnection::on_timer() noexcept {
       return refuse(408, "request_body_stalled",
                     "The request's body stopped arriving; send it without pauses.");
     case Phase::exchange:
-    case Phase::flush: return client_gone();
+    case Phase::flush: return still_delivers() ? watch_deadline() : client_gone();
     default: return close(Gone::quietly);
   }
 }

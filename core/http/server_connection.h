@@ -88,6 +88,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   std::size_t take_chunks(std::string_view input) noexcept;
   bool body_ok(Body::Status status) noexcept;
   void request_complete() noexcept;
+  void turn_away(bool lingering) noexcept;
   void refuse(int status, std::string_view code, std::string_view message) noexcept;
 
   // Life (server_connection.cc)
@@ -105,6 +106,9 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   void close_now() noexcept;
   bool idle() const noexcept { return phase_ == Phase::head && in_.empty(); }
   void update_interest() noexcept;
+  std::uint64_t delivered() const noexcept;
+  void note_delivery() noexcept;
+  bool still_delivers() noexcept;
   std::uint64_t deadline() const noexcept;
   void watch_deadline() noexcept;
 
@@ -120,6 +124,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   bool lost_ = false;           // found out while writing; told at the end of the batch
   bool read_paused_ = false;    // enough read ahead
   bool served_ = false;         // at least one request has begun
+  bool admitted_ = true;        // counted by the set's cap
   bool request_open_ = false;   // part of the current request is still unread
   ResponseOutput output_;
   ByteBuffer in_;            // input not yet consumed; empty while idle
@@ -131,6 +136,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   std::unique_ptr<Responder> responder_;
   std::uint64_t since_ms_ = 0;  // last progress of what deadline() looks at
   std::uint64_t lingered_ = 0;
+  std::uint64_t delivered_ = 0;  // delivered() at since_ms_, while output is blocked
   Timer timer_{Timer::of<&ServerConnection::on_timer>, this};
 };
 

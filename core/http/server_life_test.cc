@@ -264,6 +264,36 @@ TEST_CASE("limits of time") {
   }));
 }
 
+// The kernel's send buffer is so large that it asks for no more while the reader goes on.
+TEST_CASE("a slow reader is no client that takes nothing") {
+  ServerLimits limits;
+  limits.write_timeout = 200;
+  Harness harness(limits);
+  Client client = harness.connect(true);
+  harness.service.on_request = [](ServerConnection& connection) {
+    const int large = 1 << 20;
+    ::setsockopt(connection.fd(), SOL_SOCKET, SO_SNDBUF, &large, sizeof large);
+    connection.send_head(200, "", Framing::stream());
+    connection.send(std::string(4'000'000, 'x'));
+  };
+  client.send(get("/"));
+  REQUIRE(harness.until([&] { return harness.service.requests.size() == 1; }));
+  const std::size_t pending = harness.service.current->pending_output();
+  REQUIRE(pending > 0);
+  const std::uint64_t start = harness.loop.now_ms();
+  std::uint64_t next = 0;
+  REQUIRE(harness.until([&] {
+    if (harness.loop.now_ms() >= next) {
+      next = harness.loop.now_ms() + 10;
+      client.poll(1'500);
+    }
+    return harness.service.gone != 0 || harness.loop.now_ms() > start + 4 * limits.write_timeout;
+  }));
+  REQUIRE(harness.service.gone == 0);
+  CHECK(harness.service.current->pending_output() == pending);  // the kernel has asked for nothing
+  CHECK(harness.until([&] { return harness.service.gone == 1; }));  // it reads no more
+}
+
 TEST_CASE("waiting for a slow engine has no limit of the server's") {
   ServerLimits limits;
   limits.header_timeout = limits.body_timeout = limits.idle_timeout = limits.write_timeout = 5;

@@ -271,6 +271,14 @@ bool ServerConnection::body_ok(Body::Status status) noexcept {
   return false;
 }
 
+// There are as many connections as may be. Closing at once could destroy the answer when the request comes, but
+// only few may stay for that.
+void ServerConnection::turn_away(bool lingering) noexcept {
+  ++set_.refused_;
+  refuse(503, "too_many_connections", "The gateway has as many connections as it may; try again.");
+  if (!lingering) close(Gone::quietly);
+}
+
 // Answers for the application, which has not seen the request or not all of it, and closes.
 void ServerConnection::refuse(int status, std::string_view code, std::string_view message) noexcept {
   const std::unique_ptr<Responder>& begun = responder_;

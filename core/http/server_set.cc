@@ -17,19 +17,34 @@ ConnectionSet::~ConnectionSet() {
 void ConnectionSet::on_accept(UniqueFd fd, const PeerAddress& peer) noexcept {
   ++accepted_;
   auto connection = std::make_unique<ServerConnection>(*this, std::move(fd), peer);
-  if (!connection->open()) return;
+  connection->admitted_ = cap_ == nullptr || cap_->take();
+  if (!connection->admitted_) ++turned_away_;
+  if (!connection->open()) {
+    ++refused_;
+    return leave(*connection);
+  }
   ServerConnection* added = connection.release();  // deleted by way of gone()
   added->next_ = first_;
   if (first_ != nullptr) first_->link_ = &added->next_;
   added->link_ = &first_;
   first_ = added;
   ++connections_;
+  if (!added->admitted_) added->turn_away(turned_away_ <= max_turned_away);
+}
+
+void ConnectionSet::leave(ServerConnection& connection) noexcept {
+  if (!connection.admitted_) {
+    --turned_away_;
+  } else if (cap_ != nullptr) {
+    cap_->give_back();
+  }
 }
 
 void ConnectionSet::gone(ServerConnection& connection) noexcept {
   *connection.link_ = connection.next_;
   if (connection.next_ != nullptr) connection.next_->link_ = connection.link_;
   --connections_;
+  leave(connection);
   loop_.defer_delete(std::unique_ptr<Deferred>(&connection));
   if (draining_ && connections_ == 0 && drained_) std::exchange(drained_, nullptr)();
 }

@@ -6,6 +6,7 @@
 // Errors: a connection that can't be set up is closed and counted as refused.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <ctime>
@@ -21,6 +22,23 @@
 
 namespace tidegate::http {
 
+// How many client connections may be open, over all sets that share it. Any thread.
+class ConnectionCap {
+ public:
+  void set_limit(std::size_t limit) noexcept { limit_.store(limit, std::memory_order_relaxed); }
+  std::size_t open() const noexcept { return open_.load(std::memory_order_relaxed); }
+  bool take() noexcept {
+    // Relaxed: a number that guards no other memory.
+    if (open_.fetch_add(1, std::memory_order_relaxed) < limit_.load(std::memory_order_relaxed)) return true;
+    give_back();
+    return false;
+  }
+  void give_back() noexcept { open_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::size_t> open_{0}, limit_{~std::size_t{0}};
+};
+
 class ConnectionSet final : public AcceptHandler {
  public:
   ConnectionSet(EventLoop& loop, Service& service, BodyBudget& budget, ServerLimits limits = {});
@@ -28,6 +46,8 @@ class ConnectionSet final : public AcceptHandler {
   ConnectionSet(const ConnectionSet&) = delete;
   ConnectionSet& operator=(const ConnectionSet&) = delete;
 
+  // Before the first connection. Who comes above the limit is answered 503 and closed.
+  void share(ConnectionCap& cap) noexcept { cap_ = &cap; }
   void on_accept(UniqueFd fd, const PeerAddress& peer) noexcept override;
 
   // Idle connections close now, busy ones behind their response, which says so if its head is still to come.
@@ -43,6 +63,7 @@ class ConnectionSet final : public AcceptHandler {
   std::size_t connections() const noexcept { return connections_; }
   std::size_t busy() const noexcept { return busy_; }  // with an open exchange
   std::uint64_t accepted() const noexcept { return accepted_; }
+  std::uint64_t refused() const noexcept { return refused_; }  // could not be set up, or above the limit
 
   const ServerLimits& limits() const noexcept { return limits_; }
   void set_limits(const ServerLimits& limits) noexcept { limits_ = limits; }
@@ -54,6 +75,8 @@ class ConnectionSet final : public AcceptHandler {
  private:
   friend class ServerConnection;
   static constexpr std::size_t input_size = 64 * 1024;
+  static constexpr std::size_t max_turned_away = 16;
+  void leave(ServerConnection& connection) noexcept;  // in the numbers
   void gone(ServerConnection& connection) noexcept;  // unlinks it and destroys it at the end of the batch
 
   EventLoop& loop_;
@@ -62,7 +85,9 @@ class ConnectionSet final : public AcceptHandler {
   ServerLimits limits_;
   ServerConnection* first_ = nullptr;
   std::size_t connections_ = 0, busy_ = 0;
-  std::uint64_t accepted_ = 0;
+  std::uint64_t accepted_ = 0, refused_ = 0;
+  ConnectionCap* cap_ = nullptr;
+  std::size_t turned_away_ = 0;  // still open, so that their answer arrives
   bool draining_ = false;
   // Where requests are received and parsed. Not the loop's scratch: the application runs, and may read from
   // other connections, while the rest of a request or the next one still lies here. In use: feeding_.

@@ -161,6 +161,7 @@ class Harness {
 
   LambdaService service;
   BodyBudget budget;
+  ConnectionCap cap;
   EventLoop loop;
   ConnectionSet set;
 

@@ -52,20 +52,23 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   void pause() noexcept override;
   void resume() noexcept override;
   void cancel() noexcept override;
-  bool reused() const noexcept override { return reused_; }
   void no_resend() noexcept override { may_resend_ = false; }
+  bool reused() const noexcept override { return reused_; }
   void on_ready(std::uint32_t events) noexcept override;
   void close() noexcept;
 
   std::uint32_t generation() const noexcept { return generation_; }
+  bool usable() const noexcept;
 
  private:
   friend class UpstreamPool;
   friend struct UpstreamPool::State;
   enum class Phase : std::uint8_t { closed, connecting, busy, idle };
   static constexpr std::size_t max_pieces = 64;
+  static constexpr std::uint32_t max_interim = 16;  // 1xx heads before an answer
 
   bool connect() noexcept;
+  void open_socket() noexcept;
   void on_connected() noexcept;
   void send_more() noexcept;
   void want(std::uint32_t interest) noexcept;
@@ -79,7 +82,8 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   void note_body(std::size_t bytes) noexcept;
   void finish(bool clean) noexcept;
   void fault(UpstreamFault what, std::string_view detail) noexcept;
-  bool resend() noexcept;
+  bool may_resend() const noexcept;
+  void resend() noexcept;
   void on_timer() noexcept;
   void arm_timer(std::uint32_t ms) noexcept;
 
@@ -89,8 +93,9 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   Phase phase_ = Phase::closed;
   bool reused_ = false, paused_ = false, pending_resume_ = false, hup_ = false, head_done_ = false,
        got_bytes_ = false;
-  bool may_resend_ = true;
   bool is_head_ = false, keep_alive_ = false, body_started_ = false, sent_ = false, dead_ = false;
+  bool may_resend_ = true, drained_ = false, no_descriptor_ = false;
+  std::uint32_t interim_ = 0;
   BodyKind kind_ = BodyKind::none;
   std::uint64_t remaining_ = 0;  // of a body by length
   ChunkedDecoder decoder_;
@@ -104,7 +109,10 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   const iovec* body_ = nullptr;
   std::size_t body_count_ = 0;
   UpstreamTimeouts timeouts_;
-  std::uint64_t last_activity_ms_ = 0;
+  // What the time limit of the phase runs from: while the request is sent, its last bytes taken by the
+  // kernel; then the end of sending, whatever comes that is no body; from then on the last bytes of body.
+  std::uint64_t last_activity_ms_ = 0, sent_ms_ = 0;
+  std::uint64_t idle_beat_ = 0;  // the loop's heartbeat when the connection became idle
   UniqueFd socket_;
   Poco::Net::SocketAddress address_;
   Timer timer_{Timer::of<&UpstreamConnection::on_timer>, this};
@@ -134,6 +142,7 @@ struct UpstreamPool::State {
   void forget_idle(UpstreamConnection& connection) noexcept;
   void retire(UpstreamConnection& connection) noexcept;
   bool make_room() noexcept;
+  bool close_one_idle() noexcept;
 };
 
 UpstreamConnection* UpstreamPool::State::take_idle(std::uint32_t key, std::uint32_t generation) {
@@ -141,12 +150,12 @@ UpstreamConnection* UpstreamPool::State::take_idle(std::uint32_t key, std::uint3
   auto& list = idle[key];
   while (!list.empty()) {
     UpstreamConnection* connection = list.back();
-    if (connection->generation() == generation) {
+    if (connection->generation() == generation && connection->usable()) {
       list.pop_back();
       --idle_count;
       return connection;
     }
-    connection->close();  // of an earlier worker in this slot
+    connection->close();  // of an earlier worker in this slot, or ended
   }
   return nullptr;
 }
@@ -178,7 +187,10 @@ void UpstreamPool::State::retire(UpstreamConnection& connection) noexcept {
 
 // At the limit an idle connection of any worker makes way; busy ones never do.
 bool UpstreamPool::State::make_room() noexcept {
-  if (all.size() <= limits.max_connections) return true;  // the new one is among them
+  return all.size() <= limits.max_connections || close_one_idle();  // the new one is among them
+}
+
+bool UpstreamPool::State::close_one_idle() noexcept {
   for (auto& list : idle) {
     if (list.empty()) continue;
     list.front()->close();
@@ -243,6 +255,7 @@ void UpstreamConnection::begin(const UpstreamRequest& request, UpstreamClient& c
   out_.insert(out_.end(), body_, body_ + body_count_);
   head_done_ = got_bytes_ = body_started_ = sent_ = paused_ = false;
   may_resend_ = true;
+  interim_ = 0;
   reused_ = phase_ == Phase::idle;
   if (reused_) {
     UpstreamPool::State::bump(pool_.reused);
@@ -258,15 +271,14 @@ void UpstreamConnection::begin(const UpstreamRequest& request, UpstreamClient& c
 // False: the failure was noted and on_timer() reports it from the loop.
 bool UpstreamConnection::connect() noexcept {
   phase_ = Phase::connecting;
-  hup_ = false;
+  hup_ = no_descriptor_ = false;
   if (!pool_.make_room()) {
     phase_ = Phase::closed;
+    no_descriptor_ = true;
     pool_.loop.arm(timer_, 0);
     return false;
   }
-  // Not Poco's connectNB: it throws where a refusal is daily business, and leaves descriptors open to child
-  // processes.
-  socket_.reset(::socket(address_.af(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  open_socket();
   const int on = 1;
   if (socket_) {
     ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -280,6 +292,34 @@ bool UpstreamConnection::connect() noexcept {
   phase_ = Phase::closed;
   pool_.loop.arm(timer_, 0);
   return false;
+}
+
+// Out of descriptors, the process's as well as the pool's: an idle connection makes way.
+void UpstreamConnection::open_socket() noexcept {
+  const auto exhausted = [] {
+    return errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM;
+  };
+  // Not Poco's connectNB: it throws where a refusal is daily business, and leaves descriptors open to child
+  // processes.
+  const auto open = [&] { return ::socket(address_.af(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); };
+  socket_.reset(open());
+  if (socket_) return;
+  no_descriptor_ = exhausted();
+  if (!no_descriptor_ || !pool_.close_one_idle()) return;
+  socket_.reset(open());
+  no_descriptor_ = !socket_ && exhausted();
+}
+
+// Whether a request can be sent on this idle connection: it has neither ended, nor do bytes wait in it that
+// the request would take for its answer. The kernel need not be asked where it has just told so: epoll by
+// silence, or the last read by finding less than it had room for. What arrives later in this batch can't be
+// told from what arrives on the way, and nobody can exclude that.
+bool UpstreamConnection::usable() const noexcept {
+  if (pool_.loop.undelivered(*this)) return false;
+  if (drained_ && idle_beat_ == pool_.loop.heartbeat()) return true;
+  if (pool_.loop.all_told_since(idle_beat_)) return true;
+  char byte;
+  return ::recv(socket_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
 }
 
 void UpstreamConnection::want(std::uint32_t interest) noexcept {
@@ -337,6 +377,7 @@ void UpstreamConnection::send_more() noexcept {
     }
   }
   sent_ = true;
+  sent_ms_ = last_activity_ms_ = pool_.loop.now_ms();
   want_progress();
   client_->on_request_sent();
 }
@@ -371,7 +412,7 @@ void UpstreamConnection::read_some() noexcept {
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) return on_eof(n < 0 ? errno : 0);
     got_bytes_ = true;
-    last_activity_ms_ = pool_.loop.now_ms();
+    drained_ = static_cast<std::size_t>(n) < scratch.size();
     consume({scratch.data(), static_cast<std::size_t>(n)});
     // One read a wake keeps the streams of a loop fair; level-triggered readiness brings the rest.
     return;
@@ -389,13 +430,20 @@ void UpstreamConnection::on_eof(int error) noexcept {
   if (head_done_)
     return fault(UpstreamFault::cut_short,
                  error ? std::strerror(error) : "closed before the end of the body");
-  if (!got_bytes_ && reused_ && may_resend_ && resend()) return;
+  if (may_resend()) return resend();
   if (got_bytes_) return fault(UpstreamFault::bad_response, "closed in the middle of the response head");
   fault(UpstreamFault::reset, error ? std::strerror(error) : "closed without an answer");
 }
 
 // A kept-alive connection that its worker closed meanwhile: the request goes out once more on a fresh one.
-bool UpstreamConnection::resend() noexcept {
+// Only where the worker can't have begun with it: a request that was worked on and broke off is an attempt of
+// its own.
+bool UpstreamConnection::may_resend() const noexcept {
+  if (!reused_ || got_bytes_ || !may_resend_) return false;
+  return !sent_ || pool_.loop.now_ms() < sent_ms_ + pool_.limits.resend_ms;
+}
+
+void UpstreamConnection::resend() noexcept {
   UpstreamPool::State::bump(pool_.resent);
   pool_.loop.unwatch(*this);
   socket_.reset();
@@ -405,7 +453,6 @@ bool UpstreamConnection::resend() noexcept {
   out_.insert(out_.end(), body_, body_ + body_count_);
   reused_ = sent_ = false;
   if (connect()) arm_timer(timeouts_.connect_ms);
-  return true;
 }
 
 void UpstreamConnection::consume(std::span<const char> bytes) noexcept {
@@ -442,6 +489,10 @@ bool UpstreamConnection::consume_head(std::span<const char>& bytes) noexcept {
   bytes = bytes.subspan(bytes.size() - after);
   if (head_.informational()) {
     partial_.release();
+    if (++interim_ > max_interim) {
+      fault(UpstreamFault::bad_response, "interim responses without end");
+      return false;
+    }
     return !bytes.empty();
   }
   if (head_.upgrade()) {
@@ -469,7 +520,9 @@ bool UpstreamConnection::consume_head(std::span<const char>& bytes) noexcept {
 
 // From the first body byte on another time limit counts.
 void UpstreamConnection::note_body(std::size_t bytes) noexcept {
-  if (bytes == 0 || body_started_) return;
+  if (bytes == 0) return;
+  last_activity_ms_ = pool_.loop.now_ms();
+  if (body_started_) return;
   body_started_ = true;
   arm_timer(timeouts_.idle_ms);
 }
@@ -534,6 +587,7 @@ void UpstreamConnection::finish(bool clean) noexcept {
   out_.clear();
   if (keep) {
     phase_ = Phase::idle;
+    idle_beat_ = pool_.loop.heartbeat();
     paused_ = false;
     want(EPOLLIN);
     pool_.put_idle(*this);
@@ -603,9 +657,9 @@ void UpstreamConnection::on_timer() noexcept {
   std::uint32_t limit = 0;
   switch (phase_) {
     case Phase::closed: {
-      const bool full = pool_.all.size() > pool_.limits.max_connections;
-      return fault(full ? UpstreamFault::no_descriptor : UpstreamFault::connect_failed,
-                   full ? "all upstream connections are in use" : "no connection could be opened");
+      return fault(
+          no_descriptor_ ? UpstreamFault::no_descriptor : UpstreamFault::connect_failed,
+          no_descriptor_ ? "no descriptor is left for another connection" : "no connection could be opened");
     }
     case Phase::connecting:
       return fault(UpstreamFault::connect_timeout, "no connection within the time limit");

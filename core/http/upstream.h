@@ -4,8 +4,8 @@
 // until
 //   on_response_end or on_fault was called, or cancel() returned; after any of these the call is gone.
 // Errors: on_fault says what happened and how far the exchange had come. A kept-alive connection that dies
-// before the first
-//   byte of an answer is no fault: the request is sent once more on a fresh one.
+//   before the first byte of an answer, and before the worker can have begun with the request, is no fault:
+//   the request is sent once more on a fresh one.
 #pragma once
 
 #include <sys/uio.h>
@@ -27,9 +27,9 @@ class EventLoop;
 enum class UpstreamFault : std::uint8_t {
   connect_failed,  // refused, unreachable
   connect_timeout,
-  no_descriptor,       // the pool's share of the descriptors is used up
-  reset,               // closed or reset before a head came
-  bad_response,        // not HTTP, or framed in a way that two parsers could read differently
+  no_descriptor,  // the pool's share of the descriptors, or the process's, is used up: not the worker's fault
+  reset,          // closed or reset before a head came
+  bad_response,   // not HTTP, or framed in a way that two parsers could read differently
   first_byte_timeout,  // no head, or no body byte, within the limit
   idle_timeout,        // silence between two pieces of the body
   cut_short,           // closed or reset in the middle of the body
@@ -79,6 +79,8 @@ class UpstreamCall {
   virtual void pause() noexcept = 0;
   virtual void resume() noexcept = 0;
   virtual void cancel() noexcept = 0;  // closes the connection; nothing is called any more
+  // From now on a connection that ends is a fault, also a kept-alive one that might be replaced.
+  virtual void no_resend() noexcept = 0;
   virtual bool reused() const noexcept = 0;
   virtual void no_resend() noexcept = 0;  // a stale connection is a fault from now on
 
@@ -90,6 +92,9 @@ struct UpstreamLimits {
   std::size_t max_connections = 8'192;  // of this pool, busy and idle
   std::size_t max_idle_per_worker = 64;
   std::uint32_t keep_alive_idle_ms = 4'000;  // below the engines' usual 5 s
+  // A worker may close a kept-alive connection at the moment at which a request sets out. What ends later
+  // than this after the request was sent whole has probably been worked on, and is not sent again.
+  std::uint32_t resend_ms = 1'000;
   HeadLimits head;
 };
 

@@ -310,7 +310,8 @@ void Leg::fail(LegFailure failure) noexcept {
 }
 
 void Leg::count_failure(const LegFailure& failure) noexcept {
-  if (!worker_->metrics()) return;
+  // Our own shortage of descriptors is no worker's failure.
+  if (!worker_->metrics() || failure.code.code == api::errors::out_of_descriptors.code) return;
   using telemetry::WorkerError;
   WorkerError kind = WorkerError::reset;
   if (failure.code.code == api::errors::upstream_connect_failed.code) kind = WorkerError::connect;

@@ -94,7 +94,8 @@ void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   }
   plan_running_ = false;
   last_failure_ = failure;
-  const bool again = leg.spec().on_failure == TG_FAILURE_ANEW && may_retry(leg.worker()->slot());
+  const bool again = leg.spec().on_failure == TG_FAILURE_ANEW && may_retry(leg.worker()->slot()) &&
+                     failure.code.code != api::errors::out_of_descriptors.code;  // nor elsewhere
   if (again) tried_.push_back(leg.worker()->slot());
   if (finish_relay()) return end_if_done();
   const std::string closing(committed_ ? relay_closing() : "");

@@ -6,6 +6,7 @@
 
 import hashlib
 import os
+import select
 import threading
 import time
 import unittest
@@ -89,6 +90,35 @@ class SlowReader(Scenario):
             other.read_message()
             other.send(json_response())
             self.assertEqual(200, client.read_message().status)
+
+
+class WriteLimit(Scenario):
+    LIMIT = 0.5
+
+    def setUp(self):
+        super().setUp()
+        self.engine = self.raw_engine(send_buffer=64 * 1024)
+        self.gw = self.gateway(self.engine, config={"server": {"timeouts": {"write": f"{self.LIMIT * 1000:.0f}ms"}}})
+        self.client_end = self.client(self.gw, receive_buffer=16 * 1024)
+        self.client_end.send(post(chat_body(stream=True)))
+        self.connection = self.engine.accept()
+        self.connection.read_message()
+        self.connection.send(SSE_HEAD)
+        self.connection.send_until_blocked(chunk(b"data: %s\n\n" % (b"x" * 16_000)), quiet=0.1)
+
+    def test_a_client_that_takes_nothing_is_given_up(self):
+        self.connection.wait_hangup()
+
+    def test_a_client_that_goes_on_reading_is_not_however_slow_it_is(self):
+        # Far less than the kernel holds for it, so that the gateway is not asked for more all the while.
+        start = time.monotonic()
+        while time.monotonic() < start + 5 * self.LIMIT:
+            self.client_end.read_exactly(4_000)
+            time.sleep(self.LIMIT / 10)  # the reader's pace: it is what the scenario is about
+        poll = select.poll()
+        poll.register(self.connection.sock, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+        self.assertEqual([], poll.poll(0), "the engine was let go")
+        self.connection.wait_hangup()  # it reads no more
 
 
 class SlowEngine(Scenario):

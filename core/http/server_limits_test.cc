@@ -1,0 +1,54 @@
+// How many clients may come, and how slowly they may send.
+#include <string>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "http/server.h"
+#include "http/server_test_support.h"
+
+namespace tidegate::http {
+namespace {
+
+using testing::Client;
+using testing::get;
+using testing::Harness;
+
+TEST_CASE("above the limit of connections a client gets 503 and the end, and there is room again when one goes") {
+  Harness harness, other;  // two loops of one process
+  harness.cap.set_limit(2);
+  harness.set.share(harness.cap);
+  other.set.share(harness.cap);
+  harness.service.on_request = [](ServerConnection& connection) { connection.reply(200, "", "served"); };
+  Client first = harness.connect(), second = other.connect(), third = harness.connect();
+  third.send(get("/"));
+  REQUIRE(harness.until([&] { return third.closed(); }));
+  CHECK(third.in.starts_with("HTTP/1.1 503 "));
+  CHECK(third.got("Retry-After: "));
+  CHECK(third.got("too_many_connections"));
+  CHECK_FALSE(third.reset);
+  CHECK(harness.set.refused() == 1);
+  CHECK(harness.service.begun == 0);
+
+  third.fd.reset();
+  second.fd.reset();
+  REQUIRE(other.until([&] { return other.set.connections() == 0; }));
+  Client fourth = harness.connect();
+  fourth.send(get("/"));
+  CHECK(harness.until([&] { return fourth.got("served"); }));
+  CHECK(harness.cap.open() == 2);
+}
+
+TEST_CASE("a flood above the limit of connections is answered, and few of it stay open") {
+  Harness harness;
+  harness.cap.set_limit(0);
+  harness.set.share(harness.cap);
+  std::vector<Client> flood;
+  for (int i = 0; i < 100; ++i) flood.push_back(harness.connect());
+  harness.step();
+  CHECK(harness.set.connections() < 20);
+  for (Client& client : flood) CHECK(client.got("HTTP/1.1 503 "));
+}
+
+}  // namespace
+}  // namespace tidegate::http
