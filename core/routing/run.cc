@@ -186,6 +186,7 @@ void Run::make_spans() noexcept {
 void Run::attempt_plan() noexcept {
   tg_pick_args args{};
   fill_args(args);
+  request_.set_body_editable(scan_.close != 0);
   const Choice choice = io_.selector.choose(*view_, target_, request_, args, tried_);
   switch (choice.kind) {
     case Choice::Kind::select: return begin_plan(choice);
@@ -202,8 +203,8 @@ void Run::attempt_plan() noexcept {
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
   if (attempt_ > 0) return fail_client(last_failure_);
-  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first health
-  // checks decide.
+  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first
+  // health checks decide.
   if (target_.model->starting > 0) return park(starting_poll_ms);
   if (route_metrics_) route_metrics_->no_worker.add();
   refuse(api::errors::no_available_workers,
