@@ -51,7 +51,7 @@ TEST_CASE("two relayed legs, or none, are a breach") {
 
 TEST_CASE("a capture from a leg that is not drained is a breach") {
   auto text = verdict_on<[](tg::Pick p) {
-    static const tg_capture capture{0, 1, {"a", 1}, {}};
+    static const tg_capture capture{1, 1, {"a", 1}, {}};
     p.add(0).discard();
     p.add(1).captures({&capture, 1});
   }>();

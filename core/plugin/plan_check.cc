@@ -4,6 +4,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "http/header_rules.h"
+
 namespace tidegate::plugin {
 namespace {
 
@@ -30,26 +32,32 @@ bool token(tg_str s) noexcept {
          });
 }
 
-bool header_value(tg_str s) noexcept {
-  return sane(s) &&
-         std::none_of(s.ptr, s.ptr + s.len, [](char c) { return c == '\r' || c == '\n' || c == '\0'; });
+std::string_view text(tg_str s) noexcept { return {s.len ? s.ptr : "", s.len}; }
+
+// What the head's writer would refuse is refused here: there it would cost the client its answer.
+bool header_edit(const tg_edit& e) noexcept {
+  if (!sane(e.name) || !sane(e.value)) return false;
+  using Edit = http::HeaderEdit;
+  return http::valid_edit({.kind = e.op == TG_EDIT_DROP ? Edit::Kind::drop : Edit::Kind::set,
+                           .name = text(e.name),
+                           .value = text(e.value)});
 }
 
-PlanFault check_edits(const tg_leg& leg) noexcept {
+PlanFault check_edits(const tg_leg& leg, bool body_editable) noexcept {
   if (!sane_list(leg.edits, leg.edit_count) || !sane_list(leg.headers, leg.header_count))
     return {Slip::edit, "a list of edits without entries, or with over 1024"};
+  if (leg.edit_count != 0 && !body_editable) return {Slip::edit, "an edit of a body that is no JSON object"};
   for (std::uint32_t i = 0; i < leg.edit_count; ++i) {
     const tg_edit& e = leg.edits[i];
     if (e.name.len == 0 || !e.name.ptr) return {Slip::edit, "an edit of the body without a name"};
     if (e.op != TG_EDIT_DROP && (e.value.len == 0 || !e.value.ptr))
       return {Slip::edit, "an edit that sets a member to no JSON text"};
   }
-  for (std::uint32_t i = 0; i < leg.header_count; ++i) {
-    const tg_edit& e = leg.headers[i];
-    if (!token(e.name)) return {Slip::edit, "an edit of a header whose name is empty or no token"};
-    if (e.op != TG_EDIT_DROP && !header_value(e.value))
-      return {Slip::edit, "a header value with CR, LF or NUL"};
-  }
+  for (std::uint32_t i = 0; i < leg.header_count; ++i)
+    if (!header_edit(leg.headers[i]))
+      return {Slip::edit,
+              "an edit of a header whose name is no token or the gateway's own, or whose value has "
+              "control bytes"};
   if (!sane_target(leg.path))
     return {Slip::edit, "a path without / at its start, or with blanks or control bytes"};
   const tg_cancel& cancel = leg.cancel;
@@ -65,10 +73,12 @@ PlanFault check_captures(const tg_plan& plan, const tg_leg& leg, std::uint32_t i
     return {Slip::capture, "a list of captures without entries"};
   for (std::uint32_t i = 0; i < leg.capture_count; ++i) {
     const tg_capture& c = leg.captures[i];
-    if (c.from_leg >= index) return {Slip::capture, "a capture from a leg that is not an earlier one"};
-    if (leg_at(plan, c.from_leg)->response != TG_RESPONSE_DRAIN)
+    if (c.legs_back == 0 || c.legs_back > index)
+      return {Slip::capture, "a capture from a leg that is not an earlier one"};
+    const std::uint32_t from = index - c.legs_back;
+    if (leg_at(plan, from)->response != TG_RESPONSE_DRAIN)
       return {Slip::capture, "a capture from a leg whose response is not drained"};
-    if (leg_at(plan, c.from_leg + 1)->start != TG_START_AFTER_PREVIOUS)
+    if (leg_at(plan, from + 1)->start != TG_START_AFTER_PREVIOUS)
       return {Slip::capture, "a capture from a leg that may not have answered yet"};
     if (c.member.len == 0 || !c.member.ptr || !sane(c.into))
       return {Slip::capture, "a capture without a member's name"};
@@ -115,9 +125,11 @@ PlanFault check_leg(const tg_plan& plan, tg_leg& leg, std::uint32_t index,
   }
   if (leg.stage == TG_ROLE_ANY && allowed.args.stage < TG_ROLE_COUNT) leg.stage = allowed.args.stage;
   if (leg.edit_count | leg.header_count | leg.path.len | leg.cancel.method.len) {
-    if (const PlanFault fault = check_edits(leg)) return fault;
+    if (const PlanFault fault = check_edits(leg, allowed.body_editable)) return fault;
   }
-  return leg.capture_count ? check_captures(plan, leg, index) : PlanFault{};
+  if (leg.capture_count == 0) return {};
+  if (!allowed.body_editable) return {Slip::capture, "a capture into a body that is no JSON object"};
+  return check_captures(plan, leg, index);
 }
 
 void drop_legs(tg_plan& plan) noexcept {

@@ -31,6 +31,7 @@ struct AllowedSlots {
   const SlotSets& slots;
   const tg_pick_args& args;
   bool narrowed;
+  bool body_editable;
 };
 PlanFault check_plan(tg_plan&, const PlanFrame&, const AllowedSlots&) noexcept;
 

@@ -140,8 +140,9 @@ TEST_CASE_FIXTURE(Fixture, "each verdict is passed on, and only SELECT has legs"
 TEST_CASE_FIXTURE(Fixture, "malformed plans are slips of their kind") {
   static const tg_edit nameless = {TG_EDIT_SET, 0, {nullptr, 0}, {"1", 1}};
   static const tg_edit split = {TG_EDIT_SET, 0, {"x-a", 3}, {"1\r\nHost: evil", 13}};
-  static const tg_capture capture = {0, 0, {"kv", 2}, {nullptr, 0}};
-  static const tg_capture forward = {1, 0, {"kv", 2}, {nullptr, 0}};
+  static const tg_capture capture = {1, 0, {"kv", 2}, {nullptr, 0}};
+  static const tg_capture itself = {0, 0, {"kv", 2}, {nullptr, 0}};
+  static const tg_capture before_all = {2, 0, {"kv", 2}, {nullptr, 0}};
   const auto two_legs = [](tg_plan* p, std::uint32_t first_response) {
     tg_plan_add(p, 0)->response = first_response;
     return tg_plan_add(p, 1);
@@ -177,12 +178,55 @@ TEST_CASE_FIXTURE(Fixture, "malformed plans are slips of their kind") {
   };
   CHECK(judged([&](tg_plan* p) { with_capture(p, capture, TG_RESPONSE_DRAIN, TG_START_AFTER_PREVIOUS); }) ==
         "select");
-  CHECK(judged([&](tg_plan* p) { with_capture(p, forward, TG_RESPONSE_DRAIN, TG_START_AFTER_PREVIOUS); }) ==
+  CHECK(judged([&](tg_plan* p) { with_capture(p, itself, TG_RESPONSE_DRAIN, TG_START_AFTER_PREVIOUS); }) ==
         "capture");
+  CHECK(judged([&](tg_plan* p) {
+          with_capture(p, before_all, TG_RESPONSE_DRAIN, TG_START_AFTER_PREVIOUS);
+        }) == "capture");
   CHECK(judged([&](tg_plan* p) { with_capture(p, capture, TG_RESPONSE_DISCARD, TG_START_AFTER_PREVIOUS); }) ==
         "capture");
   CHECK(judged([&](tg_plan* p) { with_capture(p, capture, TG_RESPONSE_DRAIN, TG_START_WITH_PREVIOUS); }) ==
         "capture");
+}
+
+TEST_CASE_FIXTURE(Fixture, "edits of headers that are the gateway's own are slips") {
+  static const char* const forbidden[] = {
+      "Host", "content-length", "Transfer-Encoding", "Connection", "Upgrade", "Expect", "TE", "keep-alive"};
+  for (const char* name : forbidden)
+    for (const std::uint32_t op : {TG_EDIT_SET, TG_EDIT_DROP}) {
+      const tg_edit edit = {op, 0, tg_cstr(name), tg_cstr("x")};
+      CAPTURE(name);
+      CHECK(judged([&](tg_plan* p) {
+              tg_leg* leg = tg_plan_select(p, 0);
+              leg->headers = &edit, leg->header_count = 1;
+            }) == "edit");
+    }
+  const tg_edit own_header = {TG_EDIT_SET, 0, tg_cstr("authorization"), tg_cstr("Bearer x")};
+  CHECK(judged([&](tg_plan* p) {
+          tg_leg* leg = tg_plan_select(p, 0);
+          leg->headers = &own_header, leg->header_count = 1;
+        }) == "select");
+}
+
+TEST_CASE_FIXTURE(Fixture,
+                  "edits of a body and captures into it are slips where the body is no JSON object") {
+  static const tg_edit edit = {TG_EDIT_SET, 0, tg_cstr("stream"), tg_cstr("true")};
+  static const tg_capture capture = {1, 0, tg_cstr("kv"), {nullptr, 0}};
+  const auto edited = [](tg_plan* p) {
+    tg_leg* leg = tg_plan_select(p, 0);
+    leg->edits = &edit, leg->edit_count = 1;
+  };
+  const auto captured = [](tg_plan* p) {
+    tg_plan_add(p, 0)->response = TG_RESPONSE_DRAIN;
+    tg_leg* leg = tg_plan_add(p, 1);
+    leg->captures = &capture, leg->capture_count = 1;
+  };
+  CHECK(judged(edited) == "select");
+  CHECK(judged(captured) == "select");
+  request.set_body_editable(false);
+  CHECK(judged(edited) == "edit");
+  CHECK(judged(captured) == "capture");
+  CHECK(judged([](tg_plan* p) { tg_plan_select(p, 0); }) == "select");
 }
 
 TEST_CASE_FIXTURE(Fixture, "unknown values of a leg's enums become their defaults") {

@@ -62,7 +62,7 @@ PickStatus PolicyNode::call_pick(tg_request& request, const tg_pick_args& args, 
     containment_->slip(Slip::status, Function::pick, "pick() returned a failure");
     return PickStatus::slip;
   }
-  const AllowedSlots allowed{*request.slots_, args, &args != request.root_args_};
+  const AllowedSlots allowed{*request.slots_, args, &args != request.root_args_, request.body_editable()};
   const PlanFault fault = check_plan(plan, frame, allowed);
   if (fault) {
     containment_->slip(fault.kind, Function::pick, fault.text);

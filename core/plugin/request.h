@@ -79,6 +79,9 @@ struct tg_request final {
     return headers_ ? headers_->header(name) : std::string_view();
   }
   void* allocate(std::size_t len, std::size_t align) noexcept;
+  // Whether the body is a JSON object, so that plans can edit it; true unless told otherwise.
+  void set_body_editable(bool yes) noexcept { body_editable_ = yes; }
+  bool body_editable() const noexcept { return body_editable_; }
   std::uint32_t open_legs() const noexcept { return open_legs_; }  // legs of selected plans not completed yet
 
  private:
@@ -102,4 +105,5 @@ struct tg_request final {
   std::size_t plugin_bytes_ = 0;
   Chunk* first_ = nullptr;
   std::uint32_t ticket_count_ = 0, open_legs_ = 0;
+  bool body_editable_ = true;
 };

@@ -105,6 +105,24 @@ TEST_CASE_FIXTURE(Tree,
   CHECK(request.open_legs() == 0);
 }
 
+TEST_CASE_FIXTURE(Tree,
+                  "a child's captures stay right when its parent puts a leg of its own before its plan") {
+  static const tg_capture from_the_first = {1, 1, tg_cstr("kv"), {nullptr, 0}};
+  picks["r/b"] = [](const scripted*, const tg_pick_args*, tg_plan* plan) {
+    tg_plan_add(plan, 0)->response = TG_RESPONSE_DRAIN;
+    tg_leg* second = tg_plan_add(plan, 1);
+    second->captures = &from_the_first, second->capture_count = 1;
+    return TG_OK;
+  };
+  picks["r"] = [](const scripted* s, const tg_pick_args* args, tg_plan* plan) {
+    const tg_plan* chosen = ask(s, 1, args);
+    tg_plan_add(plan, 2)->response = TG_RESPONSE_DISCARD;
+    for (int i = 0; i < 2; ++i) tg_plan_take(plan, &chosen->legs[i]);
+    return TG_OK;
+  };
+  CHECK(pick() == PickStatus::select);
+}
+
 TEST_CASE_FIXTURE(Tree, "a leg that is not taken is dropped, for every policy below") {
   picks["r"] = [](const scripted* s, const tg_pick_args* args, tg_plan* plan) {
     ask(s, 0, args);

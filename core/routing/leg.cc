@@ -86,7 +86,7 @@ std::string_view Leg::missing_member() const noexcept {
   for (std::uint32_t next = index_ + 1; const Leg* leg = run_.plan_leg(next); ++next) {
     for (std::uint32_t i = 0; i < leg->spec().capture_count; ++i) {
       const tg_capture& capture = leg->spec().captures[i];
-      if (!capture.required || capture.from_leg != index_) continue;
+      if (!capture.required || capture.legs_back != next - index_) continue;
       if (!find_member(drained_, view(capture.member), value)) return view(capture.member);
     }
   }
@@ -99,7 +99,7 @@ void Leg::capture_into(std::vector<api::BodyEdit>& edits) noexcept {
   captured_.reserve(spec_.capture_count);
   for (std::uint32_t i = 0; i < spec_.capture_count; ++i) {
     const tg_capture& capture = spec_.captures[i];
-    const Leg* from = run_.plan_leg(capture.from_leg);
+    const Leg* from = run_.plan_leg(index_ - capture.legs_back);
     std::string value;
     if (!from || !from->answered() || !find_member(from->drained(), view(capture.member), value)) continue;
     captured_.push_back(std::move(value));

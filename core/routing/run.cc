@@ -174,6 +174,7 @@ void Run::make_spans() noexcept {
 void Run::attempt_plan() noexcept {
   tg_pick_args args{};
   fill_args(args);
+  request_.set_body_editable(scan_.close != 0);
   const Choice choice = io_.selector.choose(*view_, target_, request_, args, tried_);
   switch (choice.kind) {
     case Choice::Kind::select: return begin_plan(choice);

@@ -54,7 +54,7 @@ void Run::start_ready() noexcept {
     }
     bool captures_there = true;
     for (std::uint32_t c = 0; c < leg.spec().capture_count; ++c) {
-      const Leg* from = plan_leg(leg.spec().captures[c].from_leg);
+      const Leg* from = plan_leg(i - leg.spec().captures[c].legs_back);
       captures_there &= from && from->ended();
     }
     if (!captures_there) break;

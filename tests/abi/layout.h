@@ -10,7 +10,7 @@ MEMBER(tg_cancel, method, 8);
 MEMBER(tg_cancel, path, 24);
 MEMBER(tg_cancel, body, 40);
 FIXED(tg_capture, 40);
-MEMBER(tg_capture, from_leg, 0);
+MEMBER(tg_capture, legs_back, 0);
 MEMBER(tg_capture, required, 4);
 MEMBER(tg_capture, member, 8);
 MEMBER(tg_capture, into, 24);

@@ -74,6 +74,17 @@ class Slips(Contained):
         self.assertIsNone(self.node()["quarantined"])
         self.assert_no_load(self.proxy)
 
+    def test_a_plan_that_edits_what_it_may_not_costs_the_policy_alone_and_no_worker(self):
+        self.serve()
+        self.assertEqual("round_robin (fallback)", self.served_by("host"))
+        self.assertEqual("slipper", self.served_by("edit"))
+        form = b'no JSON "slip": "edit"'
+        client = self.client(self.proxy).send(post(form, "/v1/audio/transcriptions", ["X-Tidegate-Route: 1"]))
+        self.answer()
+        self.assertEqual("round_robin (fallback)", self.chosen_by(client.read_message()))
+        self.assertEqual({"edit": 2}, self.node()["slips"])
+        self.assert_no_load(self.proxy)
+
     def test_an_exception_out_of_complete_harms_nobody(self):
         self.serve()
         self.assertEqual("slipper", self.served_by("complete"))

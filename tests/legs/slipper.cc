@@ -3,6 +3,8 @@
 //   "slip":"error"     pick returns a failure
 //   "slip":"throw"     pick throws
 //   "slip":"outside"   pick selects a slot that nobody has
+//   "slip":"host"      pick sets the header Host
+//   "slip":"edit"      pick sets a member of the body, whatever the body is
 //   "slip":"complete"  complete throws
 //   "slip":"stall"     pick does not return before somebody has opened the FIFO `gate` for writing
 #include <tidegate/plugin.h>
@@ -44,7 +46,12 @@ tg_status pick(void* self, const void*, const tg_pick_args* args, tg_plan* plan)
   if (asked("error")) return TG_E_INTERNAL;
   if (asked("throw")) throw std::runtime_error("out of pick");
   if (asked("stall")) wait_at(static_cast<Slipper*>(self)->gate);
-  tg_plan_select(plan, asked("outside") ? 4000 : args->candidates[0])->cookie = asked("complete");
+  tg_leg* leg = tg_plan_select(plan, asked("outside") ? 4000 : args->candidates[0]);
+  leg->cookie = asked("complete");
+  static const tg_edit host = {TG_EDIT_SET, 0, tg_cstr("Host"), tg_cstr("elsewhere")};
+  static const tg_edit member = {TG_EDIT_SET, 0, tg_cstr("stream"), tg_cstr("false")};
+  if (asked("host")) leg->headers = &host, leg->header_count = 1;
+  if (asked("edit")) leg->edits = &member, leg->edit_count = 1;
   return TG_OK;
 }
 void complete(void*, const tg_completion* c) {

@@ -47,7 +47,7 @@ class TwoLegs {
     if (has("abort") || has("late")) second.cancel(abort);
     if (has("capture") || has("maybe")) {
       auto captures = p.captures(1);
-      if (!captures.empty()) captures[0] = {0, has("capture") ? 1u : 0u, tg::str("kv"), tg::str("kv_params")};
+      if (!captures.empty()) captures[0] = {1, has("capture") ? 1u : 0u, tg::str("kv"), tg::str("kv_params")};
       second.captures(captures);
     }
     picked_.fetch_add(2, std::memory_order_relaxed);

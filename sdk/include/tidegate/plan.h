@@ -31,7 +31,9 @@ typedef struct tg_edit {
 
 /* Carries a top-level member of an earlier leg's JSON response into this leg's request body. */
 typedef struct tg_capture {
-  uint32_t from_leg; /* index of an earlier, DRAINed leg that has answered before this one starts */
+  /* How many legs back the source is; 1: the leg before this one. So it stays right wherever a parent puts the legs, as long
+   * as it takes them all. The source is DRAINed and has answered before this leg starts. */
+  uint32_t legs_back;
   uint32_t required; /* 1: a missing member is a failure of the leg that should have sent it; 0: nothing is set */
   tg_str member;
   tg_str into; /* name in this leg's body; empty: the same */

@@ -92,11 +92,16 @@ class Candidates {
 inline void check_captures(const Picked& picked, uint32_t at) {
   const tg_leg& leg = picked.legs[at];
   for (uint32_t c = 0; c < leg.capture_count; ++c) {
-    uint32_t from = leg.captures[c].from_leg;
-    if (from >= at) throw Breach("leg " + std::to_string(at) + " captures from a leg that is not before it");
+    uint32_t back = leg.captures[c].legs_back;
+    if (back == 0 || back > at)
+      throw Breach("leg " + std::to_string(at) + " captures from a leg that is not before it");
+    uint32_t from = at - back;
     if (picked.legs[from].response != TG_RESPONSE_DRAIN)
       throw Breach("leg " + std::to_string(at) + " captures from leg " + std::to_string(from) +
                    ", which is not drained");
+    if (picked.legs[from + 1].start != TG_START_AFTER_PREVIOUS)
+      throw Breach("leg " + std::to_string(at) + " captures from leg " + std::to_string(from) +
+                   ", which may not have answered yet: leg " + std::to_string(from + 1) + " starts with it");
   }
 }
 
