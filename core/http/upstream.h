@@ -82,7 +82,6 @@ class UpstreamCall {
   // From now on a connection that ends is a fault, also a kept-alive one that might be replaced.
   virtual void no_resend() noexcept = 0;
   virtual bool reused() const noexcept = 0;
-  virtual void no_resend() noexcept = 0;  // a stale connection is a fault from now on
 
  protected:
   ~UpstreamCall() = default;
