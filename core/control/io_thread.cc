@@ -56,6 +56,7 @@ http::ServerLimits server_limits(const config::Config& config) {
   limits.max_head = static_cast<std::uint32_t>(server.max_head);
   limits.max_headers = server.max_headers;
   limits.max_body = server.max_body;
+  limits.min_body_rate = server.min_body_rate;
   limits.header_timeout = static_cast<std::uint64_t>(server.timeouts.header.count());
   limits.body_timeout = static_cast<std::uint64_t>(server.timeouts.body.count());
   limits.idle_timeout = static_cast<std::uint64_t>(server.timeouts.idle.count());

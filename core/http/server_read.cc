@@ -206,7 +206,7 @@ void ServerConnection::begin_exchange() noexcept {
   output_.reset();
   chunks_.reset();
   keep_alive_ = head_.keep_alive && !set_.draining();
-  since_ms_ = loop().now_ms();
+  since_ms_ = body_since_ms_ = loop().now_ms();
   phase_ = Phase::body;
   const std::uint64_t length = head_.content_length.value_or(0);
   if (length > set_.limits().max_body) {
