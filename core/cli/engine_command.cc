@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <Poco/Exception.h>
 
 #include "engine/engine_server.h"
 #include "http/event_loop.h"
@@ -156,6 +157,10 @@ int engine_main(int argc, char** argv) {
   }
   try {
     return run(settings);
+  } catch (const Poco::Exception& error) {  // its what() is but a class of errors
+    std::fprintf(stderr, "tidegate engine: can't listen on %s: %s\n", settings.listen.c_str(),
+                 error.displayText().c_str());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tidegate engine: can't listen on %s: %s\n", settings.listen.c_str(), error.what());
     return 1;

@@ -39,6 +39,7 @@ std::size_t client_connections(const config::Config& config) {
 
 http::ListenerOptions listener_options() {
   http::ListenerOptions options;
+  options.shared_port = true;
   const std::string body =
       api::error_body(api::errors::out_of_descriptors, "the gateway is out of descriptors; try again");
   options.refusal =

@@ -94,7 +94,7 @@ Listener::~Listener() { loop_.unwatch(*this); }
 
 void Listener::open(const Poco::Net::SocketAddress& address) {
   socket_.emplace();
-  socket_->bind(address, true, true);
+  socket_->bind(address, true, options_.shared_port);
   socket_->listen(options_.backlog);
   port_ = socket_->address().port();
   start(socket_->impl()->sockfd(), false);
