@@ -1,7 +1,9 @@
 #include "http/upstream.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -56,6 +58,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   bool reused() const noexcept override { return reused_; }
   void on_ready(std::uint32_t events) noexcept override;
   void close() noexcept;
+  void abandon() noexcept;
 
   std::uint32_t generation() const noexcept { return generation_; }
   bool usable() const noexcept;
@@ -605,7 +608,7 @@ void UpstreamConnection::finish(bool clean) noexcept {
 
 void UpstreamConnection::fault(UpstreamFault what, std::string_view detail) noexcept {
   UpstreamClient* client = std::exchange(client_, nullptr);
-  close();
+  abandon();
   if (client) client->on_fault(what, detail);
 }
 
@@ -620,9 +623,20 @@ void UpstreamConnection::close() noexcept {
   pool_.retire(*this);
 }
 
+// Closed in the middle of an exchange. A worker that does not read would not see a FIN behind what is queued for it,
+// and the kernel would hold that for a connection that is nobody's any more.
+void UpstreamConnection::abandon() noexcept {
+  int queued = 0;
+  if (phase_ == Phase::busy && ::ioctl(socket_.get(), SIOCOUTQ, &queued) == 0 && queued > 0) {
+    const linger now{1, 0};
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  }
+  close();
+}
+
 void UpstreamConnection::cancel() noexcept {
   client_ = nullptr;
-  close();
+  abandon();
 }
 
 void UpstreamConnection::pause() noexcept {
