@@ -98,9 +98,9 @@ bool is_ascii(std::string_view s) noexcept {
 bool is_disguised(std::string_view name) noexcept {
   if (name.find('_') == std::string_view::npos) return false;
   static constexpr std::array<std::string_view, 12> taken{
-      "content-length",     "transfer-encoding",  "x-forwarded-for",     "x-forwarded-host",
-      "x-forwarded-proto",  "x-request-id",       "accept-encoding",     "keep-alive",
-      "proxy-connection",   "proxy-authenticate", "proxy-authorization", "http2-settings"};
+      "content-length",    "transfer-encoding",  "x-forwarded-for",     "x-forwarded-host",
+      "x-forwarded-proto", "x-request-id",       "accept-encoding",     "keep-alive",
+      "proxy-connection",  "proxy-authenticate", "proxy-authorization", "http2-settings"};
   const auto same = [](char a, char b) { return lower(a == '_' ? '-' : a) == b; };
   return std::any_of(taken.begin(), taken.end(), [&](std::string_view other) {
     return name.size() == other.size() && std::equal(name.begin(), name.end(), other.begin(), same);

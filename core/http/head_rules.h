@@ -76,8 +76,8 @@ inline constexpr Refusal coding_on_http10{400, "transfer_encoding_unknown",
 
 bool is_token_char(char c) noexcept;
 bool is_ascii(std::string_view s) noexcept;
-// Whether a name with '_' reads, where '_' and '-' are the same (CGI, WSGI), as one that frames the message or
-// that a gateway sets or drops.
+// Whether a name with '_' reads, where '_' and '-' are the same (CGI, WSGI), as one that frames the message
+// or that a gateway sets or drops.
 bool is_disguised(std::string_view name) noexcept;
 bool is_authority(std::string_view s) noexcept;  // host [":" port], no user, not empty
 std::optional<std::uint64_t> parse_length(std::string_view s) noexcept;

@@ -238,16 +238,16 @@ void ServerConnection::note_delivery() noexcept {
   delivered_ = delivered();
 }
 
-// The kernel asks for more only when a third of its buffer is free, which a slow reader of a large buffer takes
-// many minutes for: what left the buffer counts as well.
+// The kernel asks for more only when a third of its buffer is free, which a slow reader of a large buffer
+// takes many minutes for: what left the buffer counts as well.
 bool ServerConnection::still_delivers() noexcept {
   const std::uint64_t before = delivered_;
   note_delivery();
   return delivered_ > before;
 }
 
-// When the body's rate falls below the least one: each byte that comes puts it off. Who sends a byte now and then
-// would else hold connection, body and budget for ever.
+// When the body's rate falls below the least one: each byte that comes puts it off. Who sends a byte now and
+// then would else hold connection, body and budget for ever.
 std::uint64_t ServerConnection::body_due() const noexcept {
   const ServerLimits& limits = set_.limits();
   if (limits.min_body_rate == 0) return never;

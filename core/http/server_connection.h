@@ -135,7 +135,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   ChunkedDecoder chunks_;
   Body body_;
   std::unique_ptr<Responder> responder_;
-  std::uint64_t since_ms_ = 0;  // last progress of what deadline() looks at
+  std::uint64_t since_ms_ = 0;       // last progress of what deadline() looks at
   std::uint64_t body_since_ms_ = 0;  // begin of the body
   std::uint64_t lingered_ = 0;
   std::uint64_t delivered_ = 0;  // delivered() at since_ms_, while output is blocked

@@ -14,7 +14,8 @@ using testing::Client;
 using testing::get;
 using testing::Harness;
 
-TEST_CASE("above the limit of connections a client gets 503 and the end, and there is room again when one goes") {
+TEST_CASE(
+    "above the limit of connections a client gets 503 and the end, and there is room again when one goes") {
   Harness harness, other;  // two loops of one process
   harness.cap.set_limit(2);
   harness.set.share(harness.cap);
@@ -64,9 +65,7 @@ TEST_CASE("a body that trickles is a 408, however evenly it does") {
   Harness harness(limits);
   Client client = harness.connect();
   std::string_view piece = "x";
-  SUBCASE("with a length") {
-    client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n");
-  }
+  SUBCASE("with a length") { client.send("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n"); }
   SUBCASE("in chunks") {
     client.send("POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n");
     piece = "1\r\nx\r\n";

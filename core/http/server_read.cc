@@ -271,8 +271,8 @@ bool ServerConnection::body_ok(Body::Status status) noexcept {
   return false;
 }
 
-// There are as many connections as may be. Closing at once could destroy the answer when the request comes, but
-// only few may stay for that.
+// There are as many connections as may be. Closing at once could destroy the answer when the request comes,
+// but only few may stay for that.
 void ServerConnection::turn_away(bool lingering) noexcept {
   ++set_.refused_;
   refuse(503, "too_many_connections", "The gateway has as many connections as it may; try again.");
