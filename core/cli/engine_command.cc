@@ -10,8 +10,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <Poco/Exception.h>
+#include <CLI/CLI.hpp>
 
 #include "engine/engine_server.h"
 #include "http/event_loop.h"

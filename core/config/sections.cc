@@ -217,9 +217,10 @@ Field server_section() {
        member("max_connections", &S::max_connections,
               "open client connections, above it 503; what descriptor_share leaves may bound them sooner",
               between(1, 10 * million)),
-       member("min_body_rate", &S::min_body_rate,
-              "bytes a second of a request's body on average, timeouts.body granted; below it 408, 0 for none",
-              between(0, double(1ull << 40))),
+       member(
+           "min_body_rate", &S::min_body_rate,
+           "bytes a second of a request's body on average, timeouts.body granted; below it 408, 0 for none",
+           between(0, double(1ull << 40))),
        member("drain", &S::drain, "how long SIGTERM waits for open requests before it ends them",
               between(0ms, 24h)),
        section(
