@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <Poco/Exception.h>
 #include <CLI/CLI.hpp>
 
 #include "engine/engine_server.h"
@@ -156,6 +157,10 @@ int engine_main(int argc, char** argv) {
   }
   try {
     return run(settings);
+  } catch (const Poco::Exception& error) {  // its what() is but a class of errors
+    std::fprintf(stderr, "tidegate engine: can't listen on %s: %s\n", settings.listen.c_str(),
+                 error.displayText().c_str());
+    return 1;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tidegate engine: can't listen on %s: %s\n", settings.listen.c_str(), error.what());
     return 1;

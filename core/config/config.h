@@ -48,6 +48,7 @@ struct ServerConfig {
   std::uint64_t max_head = 64ull << 10;
   std::uint32_t max_headers = 128;
   std::uint32_t max_connections = 100'000;
+  std::uint64_t min_body_rate = 1024;  // bytes a second
   Milliseconds drain = 30s;
   ServerTimeouts timeouts;
 };

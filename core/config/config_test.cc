@@ -86,7 +86,7 @@ TEST_CASE("every default of the schema, written out, changes nothing") {
 TEST_CASE("every member is read into its struct") {
   const auto result = parse(R"(
 server: {listen: ":1", threads: 3, max_body: 2MiB, body_budget: 3MiB, max_head: 4KiB, max_headers: 9, max_connections: 5,
-         drain: 6s, timeouts: {header: 1s, body: 2s, idle: 3s, write: 4s}}
+         min_body_rate: 6KiB, drain: 6s, timeouts: {header: 1s, body: 2s, idle: 3s, write: 4s}}
 control: {listen: "[::1]:2", token: 12345}
 metrics: {listen: off}
 log: {level: debug, format: text, access: /var/log/a}
@@ -114,6 +114,7 @@ routes:
   CHECK(c.server.max_head == 4096);
   CHECK(c.server.max_headers == 9);
   CHECK(c.server.max_connections == 5);
+  CHECK(c.server.min_body_rate == 6144);
   CHECK(c.server.drain == 6s);
   CHECK(c.server.timeouts.header == 1s);
   CHECK(c.server.timeouts.body == 2s);

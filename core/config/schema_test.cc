@@ -30,7 +30,7 @@ TEST_CASE("every mistake is an error with place, path, expected, found and what 
       {"server: {x-y: 1}",
        "1:10: server.x-y: unknown key 'x-y'; known keys: listen, threads, max_body, body_budget, max_head, "
        "max_headers, "
-       "max_connections, drain, timeouts"},
+       "max_connections, min_body_rate, drain, timeouts"},
       {"discovery: [{name: a}]",
        "1:13: discovery[0]: the key 'plugin' is missing; it is the plugin's name, or with a slash the exact "
        "path of its "

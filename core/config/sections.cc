@@ -215,7 +215,12 @@ Field server_section() {
               between(1024, double(1ull << 24))),
        member("max_headers", &S::max_headers, "headers in a request; above it 431", between(8, 10'000)),
        member("max_connections", &S::max_connections,
-              "open client connections; descriptors may bound them sooner", between(1, 10 * million)),
+              "open client connections, above it 503; what descriptor_share leaves may bound them sooner",
+              between(1, 10 * million)),
+       member(
+           "min_body_rate", &S::min_body_rate,
+           "bytes a second of a request's body on average, timeouts.body granted; below it 408, 0 for none",
+           between(0, double(1ull << 40))),
        member("drain", &S::drain, "how long SIGTERM waits for open requests before it ends them",
               between(0ms, 24h)),
        section(

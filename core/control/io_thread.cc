@@ -24,21 +24,22 @@ http::UpstreamLimits upstream_limits(const config::Config& config) {
   return limits;
 }
 
-// Clients get what the engines' connections and everything else leave of the descriptors, if not less: else idle
-// ones could take every descriptor, and no request would reach an engine.
+// Clients get what the engines' connections and everything else leave of the descriptors, if not less: else
+// idle ones could take every descriptor, and no request would reach an engine.
 std::size_t client_connections(const config::Config& config) {
   const auto wanted = static_cast<std::size_t>(config.server.max_connections);
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return wanted;
   const auto all = static_cast<std::size_t>(files.rlim_cur);
-  const auto engines =
-      static_cast<std::size_t>(static_cast<double>(all) * config.upstream.descriptor_share);
-  const std::size_t reserve = std::min<std::size_t>(128, all / 8);  // listeners, logs, plugins, administration
+  const auto engines = static_cast<std::size_t>(static_cast<double>(all) * config.upstream.descriptor_share);
+  const std::size_t reserve =
+      std::min<std::size_t>(128, all / 8);  // listeners, logs, plugins, administration
   return std::min(wanted, std::max<std::size_t>(1, all - std::min(all, engines + reserve)));
 }
 
 http::ListenerOptions listener_options() {
   http::ListenerOptions options;
+  options.shared_port = true;
   const std::string body =
       api::error_body(api::errors::out_of_descriptors, "the gateway is out of descriptors; try again");
   options.refusal =
@@ -56,6 +57,7 @@ http::ServerLimits server_limits(const config::Config& config) {
   limits.max_head = static_cast<std::uint32_t>(server.max_head);
   limits.max_headers = server.max_headers;
   limits.max_body = server.max_body;
+  limits.min_body_rate = server.min_body_rate;
   limits.header_timeout = static_cast<std::uint64_t>(server.timeouts.header.count());
   limits.body_timeout = static_cast<std::uint64_t>(server.timeouts.body.count());
   limits.idle_timeout = static_cast<std::uint64_t>(server.timeouts.idle.count());
@@ -93,7 +95,8 @@ void IoThread::report() noexcept {
   };
   move(m.connections, reported_.connections, static_cast<double>(connections_.connections()));
   move(m.connections_accepted, reported_.accepted, static_cast<double>(connections_.accepted()));
-  move(m.connections_refused, reported_.refused, static_cast<double>(listener_.refused() + connections_.refused()));
+  move(m.connections_refused, reported_.refused,
+       static_cast<double>(listener_.refused() + connections_.refused()));
   const http::UpstreamStats upstream = io_.pool.stats();
   move(m.upstream_busy, reported_.busy, static_cast<double>(upstream.busy));
   move(m.upstream_idle, reported_.idle, static_cast<double>(upstream.idle));

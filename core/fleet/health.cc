@@ -52,6 +52,7 @@ struct HealthChecker::Probe final : http::UpstreamClient {
   void on_response_end() noexcept override {}
   void on_fault(http::UpstreamFault fault, std::string_view detail) noexcept override {
     call = nullptr;
+    if (fault == http::UpstreamFault::no_descriptor) return checker.unasked(*this);
     finish(false, std::string(http::fault_name(fault)) + ": " + std::string(detail));
   }
   void finish(bool good, const std::string& reason) noexcept { checker.done(*this, good, reason); }
@@ -90,6 +91,13 @@ void HealthChecker::forget(const Worker& worker) {
 }
 
 void HealthChecker::set_options(const HealthOptions& options) { options_ = options; }
+
+// Our own shortage of descriptors says nothing of a worker: it would take the whole fleet out of service.
+void HealthChecker::unasked(Probe& probe) {
+  --running_;
+  loop_.arm(probe.timer, options_.interval_ms);
+  start_waiting();
+}
 
 void HealthChecker::start_waiting() {
   while (!waiting_.empty() && running_ < std::max(options_.concurrency, 1u)) {

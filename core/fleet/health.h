@@ -44,6 +44,7 @@ class HealthChecker {
   struct Probe;
   friend struct Probe;
   void start_waiting();
+  void unasked(Probe& probe);
   void done(Probe& probe, bool good, std::string_view reason);
 
   http::EventLoop& loop_;

@@ -67,6 +67,8 @@ class Reader final : public beast_http::basic_parser<std::is_same_v<Head, Reques
     if (head_.fields.size() >= max_fields_) return refuse(&head_rules::too_many_fields, ec);
     if constexpr (std::is_same_v<Head, RequestHead>) {
       if (!head_rules::is_ascii(value)) return refuse(&head_rules::value_not_ascii, ec);
+      if (id == beast_http::field::unknown && head_rules::is_disguised(view(name)))
+        return refuse(&head_rules::disguised_field, ec);
     }
     head_.fields.push_back({view(name), value});
     switch (id) {

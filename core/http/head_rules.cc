@@ -1,5 +1,6 @@
 #include "http/head_rules.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace tidegate::http {
@@ -111,6 +112,18 @@ bool is_ascii(std::string_view s) noexcept {
   }
   for (char c : s) high |= static_cast<unsigned char>(c);
   return (high & 0x8080808080808080u) == 0;
+}
+
+bool is_disguised(std::string_view name) noexcept {
+  if (name.find('_') == std::string_view::npos) return false;
+  static constexpr std::array<std::string_view, 12> taken{
+      "content-length",    "transfer-encoding",  "x-forwarded-for",     "x-forwarded-host",
+      "x-forwarded-proto", "x-request-id",       "accept-encoding",     "keep-alive",
+      "proxy-connection",  "proxy-authenticate", "proxy-authorization", "http2-settings"};
+  const auto same = [](char a, char b) { return lower(a == '_' ? '-' : a) == b; };
+  return std::any_of(taken.begin(), taken.end(), [&](std::string_view other) {
+    return name.size() == other.size() && std::equal(name.begin(), name.end(), other.begin(), same);
+  });
 }
 
 bool is_authority(std::string_view s) noexcept {

@@ -46,6 +46,10 @@ inline constexpr Refusal bad_status{400, "malformed_status", "Expected a status 
 inline constexpr Refusal bad_reason{400, "malformed_status", "The reason phrase has control characters."};
 inline constexpr Refusal bad_field{
     400, "malformed_header", "Expected 'Name: value' with a token as name and no blank before the colon."};
+inline constexpr Refusal disguised_field{
+    400, "malformed_header",
+    "A header name with '_' is another header's to servers that read '_' as '-'; send it with '-' or not at "
+    "all."};
 inline constexpr Refusal bad_value{400, "malformed_header",
                                    "A header value has control characters or a bad list."};
 inline constexpr Refusal value_not_ascii{400, "malformed_header",
@@ -72,6 +76,9 @@ inline constexpr Refusal coding_on_http10{400, "transfer_encoding_unknown",
 
 bool is_token_char(char c) noexcept;
 bool is_ascii(std::string_view s) noexcept;
+// Whether a name with '_' reads, where '_' and '-' are the same (CGI, WSGI), as one that frames the message
+// or that a gateway sets or drops.
+bool is_disguised(std::string_view name) noexcept;
 bool is_authority(std::string_view s) noexcept;  // host [":" port], no user, not empty
 std::optional<std::uint64_t> parse_length(std::string_view s) noexcept;
 

@@ -238,6 +238,7 @@ TEST_CASE("smuggling by header names is refused") {
   SUBCASE("blank in the name") { CHECK(post("Content Length: 5\r\n") == malformed); }
   SUBCASE("not a token") { CHECK(post("X(y): 5\r\n") == malformed); }
   SUBCASE("byte above 0x7f") { CHECK(post("X\xe9: 5\r\n") == malformed); }
+  SUBCASE("an underscore for a dash") { CHECK(post("transfer_Encoding: chunked\r\n") == malformed); }
 }
 
 TEST_CASE("a request is for exactly one sane Host") {

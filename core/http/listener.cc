@@ -94,7 +94,7 @@ Listener::~Listener() { loop_.unwatch(*this); }
 
 void Listener::open(const Poco::Net::SocketAddress& address) {
   socket_.emplace();
-  socket_->bind(address, true, true);
+  socket_->bind(address, true, options_.shared_port);
   socket_->listen(options_.backlog);
   port_ = socket_->address().port();
   start(socket_->impl()->sockfd(), false);
@@ -140,18 +140,18 @@ void Listener::close() noexcept {
 }
 
 void Listener::on_ready(std::uint32_t) noexcept {
+  bool exhausted = false;
   for (unsigned left = options_.accepts_a_wake; left > 0; --left) {
-    const Accepted accepted = accept_one();
-    if (accepted == Accepted::none) return;
+    const Accepted accepted = accept_one();  // asked anew each time: there may be descriptors again
+    if (accepted == Accepted::none) break;
     if (accepted == Accepted::one) continue;
-    // Out of descriptors: a helping is refused, then accepting rests; the queue stays readable, so going on
-    // listening would spin.
-    while (left-- > 0 && refuse_one()) {
-    }
-    loop_.unwatch(*this);
-    loop_.arm(pause_, options_.pause_ms);
-    return;
+    exhausted = true;
+    if (!refuse_one()) break;
   }
+  if (!exhausted) return;
+  // A helping was refused, now accepting rests; the queue stays readable, so going on listening would spin.
+  loop_.unwatch(*this);
+  loop_.arm(pause_, options_.pause_ms);
 }
 
 void Listener::on_resume() noexcept {

@@ -66,6 +66,9 @@ struct ListenerOptions {
   int backlog = 4096;
   unsigned accepts_a_wake = 64;
   std::uint64_t pause_ms = 100;  // how long accepting rests after the descriptors ran out
+  // Loops of one process listen on the same address, each with a socket of its own. Not for others: a second
+  // process of the same user would share the port without a word.
+  bool shared_port = false;
   std::string refusal;  // complete HTTP response written then; empty: a plain 503 with Retry-After: 1
 };
 
@@ -74,7 +77,7 @@ class Listener final : private Watched {
   Listener(EventLoop& loop, AcceptHandler& handler, ListenerOptions options = {});
   ~Listener();
 
-  // One socket a loop on the same address (SO_REUSEPORT); port 0 lets the kernel choose, see port().
+  // Port 0 lets the kernel choose, see port().
   void open(const Poco::Net::SocketAddress& address);
   // Takes part in an inherited listening socket (EPOLLEXCLUSIVE); `fd` is duplicated.
   void adopt(int fd);

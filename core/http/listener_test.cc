@@ -69,7 +69,8 @@ TEST_CASE("accepted descriptors are non-blocking, closed on exec, undelayed, and
 TEST_CASE("several loops listen on one port") {
   EventLoop first_loop, second_loop;
   Keeper keeper;
-  Listener first(first_loop, keeper), second(second_loop, keeper);
+  const ListenerOptions options{.shared_port = true};
+  Listener first(first_loop, keeper, options), second(second_loop, keeper, options);
   first.open(any_port);
   second.open(Poco::Net::SocketAddress("127.0.0.1", first.port()));
   std::vector<UniqueFd> clients;
@@ -79,6 +80,21 @@ TEST_CASE("several loops listen on one port") {
     return keeper.kept.size() == 40;
   }));
   CHECK(first.accepted() + second.accepted() == 40);
+}
+
+TEST_CASE("a port that is not shared on both sides is taken, and the refusal names it") {
+  EventLoop loop;
+  Keeper keeper;
+  Listener first(loop, keeper), second(loop, keeper), sharing(loop, keeper, {.shared_port = true});
+  first.open(any_port);
+  const Poco::Net::SocketAddress same("127.0.0.1", first.port());
+  try {
+    second.open(same);
+    FAIL("two listeners on one port");
+  } catch (const Poco::Exception& error) {
+    CHECK(error.displayText().find(std::to_string(first.port())) != std::string::npos);
+  }
+  CHECK_THROWS_AS(sharing.open(same), Poco::Exception);
 }
 
 TEST_CASE("closing hands over what is queued, and refuses what comes later") {

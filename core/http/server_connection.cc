@@ -238,12 +238,20 @@ void ServerConnection::note_delivery() noexcept {
   delivered_ = delivered();
 }
 
-// The kernel asks for more only when a third of its buffer is free, which a slow reader of a large buffer takes
-// many minutes for: what left the buffer counts as well.
+// The kernel asks for more only when a third of its buffer is free, which a slow reader of a large buffer
+// takes many minutes for: what left the buffer counts as well.
 bool ServerConnection::still_delivers() noexcept {
   const std::uint64_t before = delivered_;
   note_delivery();
   return delivered_ > before;
+}
+
+// When the body's rate falls below the least one: each byte that comes puts it off. Who sends a byte now and
+// then would else hold connection, body and budget for ever.
+std::uint64_t ServerConnection::body_due() const noexcept {
+  const ServerLimits& limits = set_.limits();
+  if (limits.min_body_rate == 0) return never;
+  return body_since_ms_ + limits.body_timeout + body_.size() * 1000 / limits.min_body_rate;
 }
 
 std::uint64_t ServerConnection::deadline() const noexcept {
@@ -254,7 +262,8 @@ std::uint64_t ServerConnection::deadline() const noexcept {
       limit = served_ && in_.empty() ? limits.idle_timeout : limits.header_timeout;
       if (!served_ && in_.empty() && set_.draining()) limit = drain_grace_ms;
       break;
-    case Phase::body: limit = limits.body_timeout; break;
+    case Phase::body:
+      return std::min(body_due(), limits.body_timeout == 0 ? never : since_ms_ + limits.body_timeout);
     case Phase::exchange:
     case Phase::flush: limit = output_.blocked() ? limits.write_timeout : 0; break;
     case Phase::linger: limit = limits.linger_timeout; break;
@@ -280,6 +289,9 @@ void ServerConnection::on_timer() noexcept {
       return refuse(408, "request_head_stalled",
                     "The request's head did not arrive in time; send it at once.");
     case Phase::body:
+      if (body_due() <= loop().now_ms())
+        return refuse(408, "request_body_too_slow",
+                      "The request's body arrived more slowly than this server's min_body_rate.");
       return refuse(408, "request_body_stalled",
                     "The request's body stopped arriving; send it without pauses.");
     case Phase::exchange:

@@ -109,6 +109,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   std::uint64_t delivered() const noexcept;
   void note_delivery() noexcept;
   bool still_delivers() noexcept;
+  std::uint64_t body_due() const noexcept;
   std::uint64_t deadline() const noexcept;
   void watch_deadline() noexcept;
 
@@ -134,7 +135,8 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   ChunkedDecoder chunks_;
   Body body_;
   std::unique_ptr<Responder> responder_;
-  std::uint64_t since_ms_ = 0;  // last progress of what deadline() looks at
+  std::uint64_t since_ms_ = 0;       // last progress of what deadline() looks at
+  std::uint64_t body_since_ms_ = 0;  // begin of the body
   std::uint64_t lingered_ = 0;
   std::uint64_t delivered_ = 0;  // delivered() at since_ms_, while output is blocked
   Timer timer_{Timer::of<&ServerConnection::on_timer>, this};

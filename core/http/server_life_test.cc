@@ -290,7 +290,7 @@ TEST_CASE("a slow reader is no client that takes nothing") {
     return harness.service.gone != 0 || harness.loop.now_ms() > start + 4 * limits.write_timeout;
   }));
   REQUIRE(harness.service.gone == 0);
-  CHECK(harness.service.current->pending_output() == pending);  // the kernel has asked for nothing
+  CHECK(harness.service.current->pending_output() == pending);      // the kernel has asked for nothing
   CHECK(harness.until([&] { return harness.service.gone == 1; }));  // it reads no more
 }
 

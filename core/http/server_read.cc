@@ -206,7 +206,7 @@ void ServerConnection::begin_exchange() noexcept {
   output_.reset();
   chunks_.reset();
   keep_alive_ = head_.keep_alive && !set_.draining();
-  since_ms_ = loop().now_ms();
+  since_ms_ = body_since_ms_ = loop().now_ms();
   phase_ = Phase::body;
   const std::uint64_t length = head_.content_length.value_or(0);
   if (length > set_.limits().max_body) {
@@ -271,8 +271,8 @@ bool ServerConnection::body_ok(Body::Status status) noexcept {
   return false;
 }
 
-// There are as many connections as may be. Closing at once could destroy the answer when the request comes, but
-// only few may stay for that.
+// There are as many connections as may be. Closing at once could destroy the answer when the request comes,
+// but only few may stay for that.
 void ServerConnection::turn_away(bool lingering) noexcept {
   ++set_.refused_;
   refuse(503, "too_many_connections", "The gateway has as many connections as it may; try again.");

@@ -25,9 +25,10 @@ struct ServerLimits {
   std::uint64_t max_body = 64 * 1024 * 1024;
   std::uint64_t header_timeout = 10'000;  // from a connection's start or a head's first byte to its end
   std::uint64_t body_timeout = 30'000;    // between two pieces of body
-  std::uint64_t idle_timeout = 75'000;    // between two requests
-  std::uint64_t write_timeout = 60'000;   // the client takes nothing of what is pending
-  std::uint64_t linger_timeout = 5'000;   // reading on behind a response that came before the request's end
+  std::uint64_t min_body_rate = 1024;    // bytes a second over the whole body, body_timeout granted; 0 = none
+  std::uint64_t idle_timeout = 75'000;   // between two requests
+  std::uint64_t write_timeout = 60'000;  // the client takes nothing of what is pending
+  std::uint64_t linger_timeout = 5'000;  // reading on behind a response that came before the request's end
   std::uint64_t linger_bytes = 16 * 1024 * 1024;
   std::size_t pipeline_bytes = 16 * 1024;  // input read ahead during an exchange
   std::size_t out_high_water = 64 * 1024;  // send() says false above it; on_writable() comes at half of it

@@ -77,7 +77,7 @@ class ConnectionSet final : public AcceptHandler {
   static constexpr std::size_t input_size = 64 * 1024;
   static constexpr std::size_t max_turned_away = 16;
   void leave(ServerConnection& connection) noexcept;  // in the numbers
-  void gone(ServerConnection& connection) noexcept;  // unlinks it and destroys it at the end of the batch
+  void gone(ServerConnection& connection) noexcept;   // unlinks it and destroys it at the end of the batch
 
   EventLoop& loop_;
   Service& service_;

@@ -1,4 +1,5 @@
-// Kept-alive connections to a worker: when they serve again, when a request is sent once more, and their number.
+// Kept-alive connections to a worker: when they serve again, when a request is sent once more, and their
+// number.
 #include <doctest/doctest.h>
 
 #include <sys/resource.h>
@@ -91,10 +92,11 @@ TEST_CASE("a request that has not left whole is sent once more, whenever its con
   NotingClient client;
   std::string body(16u << 20, 'b');
   const iovec piece{body.data(), body.size()};
-  client.call = h.pool.start(
-      0, 1, h.worker.address,
-      {.head = "POST / HTTP/1.1\r\nHost: w\r\nContent-Length: 16777216\r\n\r\n", .body = &piece, .body_count = 1},
-      client);
+  client.call = h.pool.start(0, 1, h.worker.address,
+                             {.head = "POST / HTTP/1.1\r\nHost: w\r\nContent-Length: 16777216\r\n\r\n",
+                              .body = &piece,
+                              .body_count = 1},
+                             client);
   REQUIRE(client.call->reused());
   h.step();
   REQUIRE_FALSE(client.sent);
@@ -193,8 +195,8 @@ TEST_CASE("late bytes that epoll has not been asked about are nobody's answer") 
   UpstreamHarness h;
   // The end of the answer fills the read buffer to the last byte, so that more may lie behind it unseen.
   NotingClient first, second;
-  const std::string head = "HTTP/1.1 200 OK\r\nContent-Length: " +
-                           std::to_string(EventLoop::scratch_size - 42) + "\r\n\r\n";
+  const std::string head =
+      "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(EventLoop::scratch_size - 42) + "\r\n\r\n";
   REQUIRE(head.size() == 42);
   h.start(first);
   Peer peer = h.accept();

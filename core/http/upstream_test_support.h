@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,7 +30,9 @@ struct NotingClient final : UpstreamClient {
   std::optional<UpstreamFault> fault;
 
   void on_request_sent() noexcept override { sent = true; }
-  void on_response_head(const ResponseHead& head, BodyKind) noexcept override { heads.push_back(head.status); }
+  void on_response_head(const ResponseHead& head, BodyKind) noexcept override {
+    heads.push_back(head.status);
+  }
   void on_response_body(const BodyPart& part) noexcept override {
     for (std::size_t i = 0; i < part.count; ++i)
       body.append(static_cast<const char*>(part.pieces[i].iov_base), part.pieces[i].iov_len);
@@ -93,10 +96,7 @@ class Worker {
     if (!peer.fd) peer.fd.reset(::accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     return static_cast<bool>(peer.fd);
   }
-  bool nobody_waits() {
-    Peer peer;
-    return !accept(peer);
-  }
+  bool nobody_waits() { return !accept(*std::make_unique<Peer>()); }
   Poco::Net::SocketAddress address;
 
  private:
@@ -117,7 +117,8 @@ struct UpstreamHarness {
   }
   void start(NotingClient& client, UpstreamTimeouts timeouts = {}, std::uint32_t generation = 1,
              std::uint32_t key = 0) {
-    client.call = pool.start(key, generation, worker.address, {.head = request, .timeouts = timeouts}, client);
+    client.call =
+        pool.start(key, generation, worker.address, {.head = request, .timeouts = timeouts}, client);
   }
   // The request of `client` on a new connection, read by the worker.
   Peer accept() {

@@ -1,5 +1,6 @@
 """What a request may be, and what a request that may not be gets. Every error has OpenAI's envelope."""
 
+import select
 import unittest
 
 from harness import Scenario, chat_body, free_port, get, json_response, post, wait_for
@@ -62,6 +63,29 @@ class Limits(Scenario):
         client.send(post(chat_body())[:-5])
         self.assert_error(client.read_message(), 408, "request_body_stalled")
         self.assertEqual(b"", client.read_to_eof())
+
+    def trickled(self, first, drip, **config):
+        """The answer to a client that sends `first` and then `drip` again and again, well within each limit."""
+        client = self.client(self.gateway(self.engine, config={"server": config}))
+        client.send(first)
+        for _ in range(400):
+            if select.select([client.sock], [], [], 0.025)[0]:  # the client's pace
+                break
+            client.send(drip)
+        return client.read_message()
+
+    def test_a_head_that_trickles_is_408(self):
+        answer = self.trickled(b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX: ", b"a", timeouts={"header": "200ms"})
+        self.assert_error(answer, 408, "request_head_stalled")
+
+    def test_a_body_that_trickles_is_408(self):
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: gateway\r\n"
+        for first, drip in ((b"Content-Length: 100000\r\n\r\n", b"a"),
+                            (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\na\r\n")):
+            with self.subTest(first):
+                answer = self.trickled(head + first, drip, timeouts={"body": "200ms"}, min_body_rate=1000)
+                self.assert_error(answer, 408, "request_body_too_slow")
+        self.assertTrue(self.engine.untouched())
 
     def test_an_idle_connection_is_closed_in_silence(self):
         gateway = self.gateway(self.engine, config={"server": {"timeouts": {"idle": "200ms"}}})
