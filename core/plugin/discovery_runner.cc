@@ -35,7 +35,10 @@ struct DiscoveryRunner::Impl {
         listener(l),
         options(o),
         containment(Containment::create(e, {c.library->name(), c.name, source}, true, {})),
-        host(e, {.component = c.name, .instance = std::move(source), .config_json = config}) {}
+        host(e, {.component = c.name,
+                 .instance = std::move(source),
+                 .config_json = config,
+                 .containment = containment}) {}
 
   void wire();
   void run();

@@ -243,10 +243,10 @@ TEST_CASE("a file that is replaced while it is being loaded is refused, and the 
   const std::string next = dir.install("first", "next");
   ::setenv("TIDEGATE_TEST_NEW", next.c_str(), 1);
   ::setenv("TIDEGATE_TEST_OLD", path.c_str(), 1);
-  CHECK(refusal_of(path) ==
-        path +
-            ": expected the file that was checked, found it replaced while it was being loaded; nothing of it is "
-            "used, reload once the installation is over");
+  CHECK(refusal_of(path) == path +
+                                ": expected the file that was checked, found it replaced while it was being "
+                                "loaded; nothing of it is "
+                                "used, reload once the installation is over");
   ::unsetenv("TIDEGATE_TEST_NEW");
   CHECK(refusal_of(path) == "loaded");
 }

@@ -10,7 +10,7 @@ import select
 import unittest
 
 from harness import WAIT, chat_body, json_response, post, wait_for
-from legs_support import PolicyScenario, instance, routed_by, settle_log, wait_logged
+from legs_support import PolicyScenario, instance, logged, routed_by, settle_log, wait_logged
 
 WENT_WRONG = "a plugin call went wrong"
 QUARANTINED = "plugin instance quarantined until the next reload"
@@ -179,6 +179,49 @@ class Stalls(Contained):
         wait_for(lambda: self.proxy.control("/liveness")[0] == 200, "/liveness to recover")
         wait_logged(self.proxy, ["a stalled plugin call has ended"])
         self.assertEqual("round_robin (fallback)", self.served_by())
+
+
+class ControlStalls(PolicyScenario):
+    """Whatever code of a plugin hangs on the control thread, /liveness tells."""
+
+    def hangs(self, place, function):
+        gate = self.directory / "gate"
+        os.mkfifo(gate)
+        for name, value in (("GATE", str(gate)), ("GATE_IN", place)):
+            os.environ[f"TIDEGATE_TEST_{name}"] = value
+            self.addCleanup(os.environ.pop, f"TIDEGATE_TEST_{name}")
+        engine = self.raw_engine()
+        config = routed_by("round_robin")
+        config["plugins"].update(slow_call="20ms", stalled="100ms")
+        proxy = self.gateway(engine, config=config)
+        proxy.configure([engine], {**config, "routes": [{"name": "all", "policy": "slow_start"}]})
+        proxy.reload()
+        try:
+            wait_for(lambda: proxy.control("/liveness")[0] == 503, "/liveness to fail")
+            wait_logged(proxy, ["a plugin call takes too long", '"plugin":"slow_start"', f'"function":"{function}"'])
+            if place != "constructor":  # under which glibc holds a lock that any thread may come to need
+                self.assert_serves(proxy, engine)
+        finally:
+            os.close(os.open(gate, os.O_WRONLY))
+        wait_for(lambda: proxy.control("/liveness")[0] == 200, "/liveness to recover")
+        wait_for(lambda: logged(proxy, ['"reloaded"']), "the reload")
+        self.assertIsNone(instance(proxy)["quarantined"])
+        self.assert_serves(proxy, engine)
+
+    def test_a_librarys_constructor(self):
+        self.hangs("constructor", "load")
+
+    def test_the_entry_function(self):
+        self.hangs("entry", "load")
+
+    def test_init(self):
+        self.hangs("init", "init")
+
+    def test_a_posted_function(self):
+        self.hangs("post", "post")
+
+    def test_a_timers_function(self):
+        self.hangs("timer", "timer")
 
 
 if __name__ == "__main__":
