@@ -13,7 +13,8 @@ namespace tidegate::plugin {
 class PluginFile {
  public:
   // Opens and checks the file: regular, owned by root or by us and written by nobody else (its directory
-  // too), ELF, with our entry symbol among its names.
+  // too, and, but for the sticky bit, every directory that the path leads through), ELF, with our entry
+  // symbol among its names.
   static Outcome<PluginFile> inspect(const std::string& path);
 
   PluginFile(PluginFile&& other) noexcept;
