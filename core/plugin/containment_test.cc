@@ -56,7 +56,8 @@ TEST_CASE_FIXTURE(Fixture, "a policy that fails one pick in eight does not, howe
   CHECK_FALSE(containment->quarantined());
 }
 
-TEST_CASE_FIXTURE(Fixture, "what goes wrong on the control thread is counted and costs the instance nothing") {
+TEST_CASE_FIXTURE(Fixture,
+                  "what goes wrong on the control thread is counted and costs the instance nothing") {
   for (int i = 0; i < 200; ++i)
     containment->control_call(Function::learn, []() -> tg_status { throw std::runtime_error("no"); });
   CHECK(containment->slips(Slip::exception) == 200);
