@@ -5,6 +5,7 @@ scenario opens a FIFO, so that nothing here depends on how fast anything is.
 """
 
 import contextlib
+import itertools
 import os
 import select
 import unittest
@@ -117,6 +118,37 @@ class Slips(Contained):
         self.assertTrue(error["message"])
         self.assertEqual([{"exception": 1}] * 2, [instance(self.proxy, name)["slips"] for name in ("all", "all/fallback")])
         self.assertEqual("slipper", self.served_by())
+
+
+class Budget(Contained):
+    TIMED = 61       # one call of so many is timed on each thread
+    MOST = 12 * 2    # timed calls over the budget that lead to quarantine; twice, as one that was preempted does not count
+
+    def serve_simulated(self, **plugins):
+        config = routed_by("slipper")
+        config["plugins"].update(plugins)
+        config["routes"][0]["fallback"] = "round_robin"
+        self.proxy = self.gateway(self.simulated_engine("--speed", "1000"), config=config)
+        client = self.client(self.proxy)
+        for _ in range(self.MOST):
+            for _ in range(self.TIMED):
+                body = chat_body(slip="slow", max_tokens=1)
+                yield client.exchange(post(body, headers=["X-Tidegate-Route: 1"]))
+
+    def test_a_policy_that_is_slow_is_quarantined(self):
+        for answer in self.serve_simulated():
+            chosen = self.chosen_by(answer)
+            if chosen != "slipper":
+                break
+        self.assertEqual("round_robin (fallback)", chosen)
+        self.assertEqual("budget", self.node()["quarantined"])
+        self.assertEqual({"over_budget": 12}, self.node()["slips"])
+        wait_logged(self.proxy, [QUARANTINED, '"reason":"budget"', '"plugin":"slipper"'])
+
+    def test_the_budget_is_the_configurations(self):
+        for answer in itertools.islice(self.serve_simulated(call_budget="90ms"), 2 * self.TIMED):
+            self.assertEqual("slipper", self.chosen_by(answer))
+        self.assertEqual({}, self.node()["slips"])
 
 
 class Stalls(Contained):

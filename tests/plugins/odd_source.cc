@@ -1,6 +1,6 @@
 // A discovery source that goes wrong in a way that its configuration names: {"throw":1} out of each run(),
-// {"bad_list":1} publishes a good list, then one with a bad record among good ones, then one with an id twice.
-// Built several times: /plugins and the workers tell BUILD.
+// {"bad_list":1} publishes a good list, then one with a bad record among good ones, then one with an id
+// twice. Built several times: /plugins and the workers tell BUILD.
 #include <tidegate/plugin.h>
 
 #include <stdexcept>
@@ -60,7 +60,8 @@ const tg_discovery discovery = [] {
   return d;
 }();
 const tg_component component = {
-    sizeof(tg_component), 0, TG_DISCOVERY_INTERFACE, "odd_source", nullptr, R"({"type":"object"})", &discovery};
+    sizeof(tg_component),   0,         TG_DISCOVERY_INTERFACE, "odd_source", nullptr,
+    R"({"type":"object"})", &discovery};
 const tg_plugin plugin = {sizeof(tg_plugin), 1,          0, "odd_source",     BUILD,  nullptr,
                           nullptr,           &component, 1, sizeof component, nullptr};
 
