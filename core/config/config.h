@@ -70,6 +70,7 @@ struct PluginsConfig {
   std::vector<std::string> path{"/usr/local/lib/tidegate/plugins"};  // searched before the packaged directory
   bool allow_draft = false;
   Milliseconds slow_call = 100ms, stalled = 10s;
+  Milliseconds call_budget = 1ms;  // of one [request] call
 };
 struct UpstreamConfig {
   Milliseconds connect_timeout = 5s, first_byte_timeout = 300s, idle_timeout = 60s, keep_alive_idle = 4s;

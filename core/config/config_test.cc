@@ -90,7 +90,7 @@ server: {listen: ":1", threads: 3, max_body: 2MiB, body_budget: 3MiB, max_head: 
 control: {listen: "[::1]:2", token: 12345}
 metrics: {listen: off}
 log: {level: debug, format: text, access: /var/log/a}
-plugins: {path: /p, allow_draft: true, slow_call: 5ms, stalled: 1s}
+plugins: {path: /p, allow_draft: true, slow_call: 5ms, stalled: 1s, call_budget: 3ms}
 upstream: {connect_timeout: 1s, first_byte_timeout: 2s, idle_timeout: 3s, keep_alive_idle: 4ms, max_idle_per_worker: 5,
            descriptor_share: 0.6}
 health: {enabled: false, path: /h, interval: 1s, timeout: 2s, failures: 4, successes: 5, concurrency: 6}
@@ -129,6 +129,7 @@ routes:
   CHECK(c.plugins.path == Lines{"/p"});
   CHECK(c.plugins.allow_draft);
   CHECK(c.plugins.slow_call == 5ms);
+  CHECK(c.plugins.call_budget == 3ms);
   CHECK(c.plugins.stalled == 1s);
   CHECK(c.upstream.connect_timeout == 1s);
   CHECK(c.upstream.first_byte_timeout == 2s);

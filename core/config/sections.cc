@@ -253,7 +253,13 @@ Field plugins_section() {
       "plugins", &Config::plugins, "Where plugins are found, and when they count as stuck.",
       {member("path", &S::path, "folders, searched in this order before the packaged one"),
        member("allow_draft", &S::allow_draft, "load components of interfaces that may still change"),
-       member("slow_call", &S::slow_call, "a call longer than this puts the instance into quarantine",
+       member("slow_call", &S::slow_call,
+              "a call longer than this is named in the log; made for a request, it puts the instance into "
+              "quarantine",
+              between(1ms, 1h)),
+       member("call_budget", &S::call_budget,
+              "what a call made for a request may take; an instance whose p99 is over it goes into "
+              "quarantine (transforms of bodies are not judged)",
               between(1ms, 1h)),
        member("stalled", &S::stalled, "a call longer than this fails /liveness", between(100ms, 24h))});
 }

@@ -20,6 +20,7 @@ class Environment final : public plugin::HostEnvironment, private plugin::Metric
   ~Environment() override;
 
   void on_rebuild(std::function<void()> rebuild) { rebuild_ = std::move(rebuild); }
+  void set_call_budget(std::uint64_t ns) noexcept { call_budget_ns_ = ns; }  // of instances made from now on
   void stop_posting() noexcept { stopped_.store(true, std::memory_order_release); }
 
   bool log_enabled(int level) const noexcept override;
@@ -32,6 +33,7 @@ class Environment final : public plugin::HostEnvironment, private plugin::Metric
   void cancel_timer(std::uint64_t timer) noexcept override;
   bool on_control_thread() const noexcept override { return control_.in_loop_thread(); }
   void request_rebuild() noexcept override;
+  std::uint64_t call_budget_ns() const noexcept override { return call_budget_ns_; }
   std::optional<std::string> secret(std::string_view reference) override;
   plugin::Outcome<std::string> prepare_config(const plugin::Component& component,
                                               std::string config) override;
@@ -49,6 +51,7 @@ class Environment final : public plugin::HostEnvironment, private plugin::Metric
   std::atomic<bool> stopped_{false}, rebuild_wanted_{false};
   std::map<std::uint64_t, std::unique_ptr<PluginTimer>> timers_;
   std::uint64_t next_timer_ = 1;
+  std::uint64_t call_budget_ns_ = 1'000'000;  // control thread
 };
 
 }  // namespace tidegate::control

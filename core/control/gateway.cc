@@ -64,6 +64,10 @@ std::string taken(const config::Address& address) {
   }
 }
 
+std::uint64_t call_budget_ns(const config::Config& config) {
+  return static_cast<std::uint64_t>(config.plugins.call_budget.count()) * 1'000'000;
+}
+
 telemetry::BuildInfo build_info() { return {TIDEGATE_VERSION, "unknown", __VERSION__}; }
 
 }  // namespace
@@ -81,6 +85,7 @@ Gateway::Gateway(config::Config config, std::string packaged)
     return metrics_.worker(spec.source + "/" + spec.id);
   });
   publisher_ = std::make_unique<Publisher>(control_, hub_, *fleet_, registry_, environment_, metrics_);
+  environment_.set_call_budget(call_budget_ns(config_));
   environment_.on_rebuild([this] { publisher_->changed(); });
 }
 
@@ -194,8 +199,9 @@ std::vector<std::string> Gateway::reload(config::Config config) {
   std::vector<std::string> errors;
   run_on_control([&] {
     registry_.rescan(registry_options(config, packaged_));
+    environment_.set_call_budget(call_budget_ns(config));
     errors = apply_all(config);
-    if (!errors.empty()) return;
+    if (!errors.empty()) return environment_.set_call_budget(call_budget_ns(config_));
     apply_health(config);
     for (auto& thread : threads_) thread->apply(config);
     budget_.set_limit(config.server.body_budget);

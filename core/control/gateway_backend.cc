@@ -206,7 +206,7 @@ void Gateway::add_worker(std::string body, std::function<void(Reply)> done) {
 
 Reply Gateway::plugins() {
   Json libraries = Json::array();
-  for (const auto& state : registry_.list()) {
+  for (const auto& state : registry_.known()) {
     Json one = {{"path", state.path}, {"state", state.library ? "loaded" : "refused"}};
     if (!state.library) {
       one["reason"] = state.refused;
@@ -224,9 +224,12 @@ Reply Gateway::plugins() {
     libraries.push_back(std::move(one));
   }
   Json sources = Json::array();
-  for (auto& [name, source] : sources_)
-    sources.push_back(
-        {{"source", name}, {"plugin", source.component->name}, {"workers", fleet_->count(name)}});
+  for (auto& [name, source] : sources_) {
+    Json one = Json::parse(source.runner->describe(), nullptr, false);
+    if (!one.is_object()) one = {{"source", name}};
+    one["workers"] = fleet_->count(name);
+    sources.push_back(std::move(one));
+  }
   Json policies = Json::parse(publisher_->describe_policies(), nullptr, false);
   return json_reply(200, {{"libraries", libraries},
                           {"policies", policies.is_discarded() ? Json::array() : policies},

@@ -51,7 +51,10 @@ std::shared_ptr<Containment> Containment::find(std::uint32_t id) {
 }
 
 Containment::Containment(HostEnvironment& environment, Names names, bool concurrent, ContainmentLimits limits)
-    : environment_(environment), names_(std::move(names)), concurrent_(concurrent), limits_(limits) {}
+    : environment_(environment), names_(std::move(names)), concurrent_(concurrent), limits_([&] {
+        if (limits.budget_ns == 0) limits.budget_ns = environment.call_budget_ns();
+        return limits;
+      }()) {}
 
 Containment::~Containment() {
   const std::scoped_lock lock(known().mutex);
@@ -88,14 +91,16 @@ bool Containment::wait_for_lock() noexcept {
   return held;
 }
 
-// Halving both numbers when the window is full keeps a share that forgets, without storing the calls.
 long Containment::preemptions() noexcept {
   rusage usage{};
   ::getrusage(RUSAGE_THREAD, &usage);
   return usage.ru_nivcsw;
 }
 
+// Halving both numbers when the window is full keeps a share that forgets, without storing the calls.
 void Containment::timed(Function function, std::uint64_t ns, long preempted_before) noexcept {
+  // Its time goes with the body that it is given, up to many MiB: the watchdog alone judges it.
+  if (function == Function::transform) return;
   const std::uint32_t sampled = sampled_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (ns > limits_.budget_ns && preemptions() == preempted_before) {
     const std::uint32_t over = over_.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -105,7 +110,7 @@ void Containment::timed(Function function, std::uint64_t ns, long preempted_befo
                   static_cast<unsigned long long>(limits_.budget_ns / 1000));
     slip(Slip::over_budget, function, text);
     if (over >= limits_.over_budget)
-      enter_quarantine(Quarantine::budget, "too many calls over their time budget");
+      enter_quarantine(Quarantine::budget, "the p99 of its calls is over their time budget");
   }
   if (sampled >= limits_.sampled) {
     sampled_.store(sampled / 2, std::memory_order_relaxed);
@@ -120,10 +125,13 @@ void Containment::threw(Function function, const char* what) noexcept {
 void Containment::slip(Slip kind, Function function, std::string_view detail) noexcept {
   slips_[static_cast<std::size_t>(kind)].fetch_add(1, std::memory_order_relaxed);
   unlogged_.fetch_add(1, std::memory_order_relaxed);
-  // Slow calls have a count of their own, and a failing build keeps the last table: neither costs a request.
-  const bool costs = kind != Slip::over_budget && kind != Slip::build;
-  if (costs && consecutive_.fetch_add(1, std::memory_order_relaxed) + 1 >= limits_.consecutive_slips)
-    enter_quarantine(Quarantine::slips, "too many slips in a row");
+  // Slow calls have a count of their own, and what fails on the control thread (a build keeps the last table)
+  // costs no request.
+  if (kind != Slip::over_budget && is_request_call(function)) {
+    if (consecutive_.fetch_add(1, std::memory_order_relaxed) + 1 >= limits_.consecutive_slips)
+      enter_quarantine(Quarantine::slips, "too many slips in a row");
+    count_in_window(true);
+  }
 
   const std::uint64_t now = environment_.monotonic_ns();
   std::uint64_t last = logged_at_.load(std::memory_order_relaxed);
@@ -141,6 +149,17 @@ void Containment::slip(Slip kind, Function function, std::string_view detail) no
                              {"detail", detail},
                              {"slips_since_last_line", count}};
   environment_.log(log_warn, names_.instance, "a plugin call went wrong", fields);
+}
+
+// Whoever fills the window judges it. Good calls are counted only while one is open, so that picks of a
+// healthy instance share no counter.
+void Containment::count_in_window(bool slipped) noexcept {
+  const std::uint64_t one = std::uint64_t{slipped} << 32 | 1;
+  std::uint64_t filled = window_.fetch_add(one, std::memory_order_relaxed) + one;
+  if ((filled & 0xffffffff) < limits_.window) return;
+  if (window_.compare_exchange_strong(filled, 0, std::memory_order_relaxed) &&
+      filled >> 32 >= limits_.window_slips)
+    enter_quarantine(Quarantine::slips, "too many slips among its calls");
 }
 
 void Containment::enter_quarantine(Quarantine why, std::string_view detail) noexcept {

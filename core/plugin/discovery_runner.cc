@@ -35,7 +35,10 @@ struct DiscoveryRunner::Impl {
         listener(l),
         options(o),
         containment(Containment::create(e, {c.library->name(), c.name, source}, true, {})),
-        host(e, {.component = c.name, .instance = std::move(source), .config_json = config}) {}
+        host(e, {.component = c.name,
+                 .instance = std::move(source),
+                 .config_json = config,
+                 .containment = containment}) {}
 
   void wire();
   void run();
@@ -44,7 +47,6 @@ struct DiscoveryRunner::Impl {
   void destroy();
   bool await_end();
   static void reap(void* impl);
-  bool pause(std::uint32_t& pause_ms);
   void failed(const std::string& text);
   tg_status refuse(tg_error*, const Refusal&);
   tg_status publish(const tg_worker_desc*, std::uint32_t count, std::uint32_t stride, tg_error*);
@@ -119,14 +121,15 @@ tg_status in_sink(ImplType& impl, tg_error* error, Fn&& fn) noexcept {
 
 }  // namespace
 
-bool DiscoveryRunner::Impl::pause(std::uint32_t& pause_ms) {
-  const bool stopping = stop.wait_ms(pause_ms);
-  pause_ms = std::min(pause_ms * 2, options.longest_pause_ms);
-  return !stopping;
+std::uint32_t DiscoveryRunner::Backoff::after(std::uint64_t run_ms) noexcept {
+  if (run_ms > options_.longest_pause_ms) next_ms_ = options_.first_pause_ms;
+  const std::uint32_t pause_ms = next_ms_;
+  next_ms_ = std::min(next_ms_ * 2, options_.longest_pause_ms);
+  return pause_ms;
 }
 
 void DiscoveryRunner::Impl::run() {
-  std::uint32_t pause_ms = options.first_pause_ms;
+  Backoff backoff(options);
   for (;;) {
     tg_error error{};
     error.size = sizeof error;
@@ -140,9 +143,7 @@ void DiscoveryRunner::Impl::run() {
     if (stop.requested() || status == TG_OK) break;
     const std::string text = error_text(error);
     failed(text.empty() ? "run() failed with status " + std::to_string(status) : text);
-    if ((environment.monotonic_ns() - started) / 1'000'000 > options.longest_pause_ms)
-      pause_ms = options.first_pause_ms;
-    if (!pause(pause_ms)) break;
+    if (stop.wait_ms(backoff.after((environment.monotonic_ns() - started) / 1'000'000))) break;
   }
   end();
 }

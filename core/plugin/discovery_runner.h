@@ -60,6 +60,16 @@ class DiscoveryRunner {
     std::uint32_t first_pause_ms = 1'000, longest_pause_ms = 60'000;
     std::uint32_t stop_limit_ms = 5'000;  // the contract's: run() returns within it
   };
+  // How long to wait before the next run().
+  class Backoff {
+   public:
+    explicit Backoff(const Options& options) : options_(options), next_ms_(options.first_pause_ms) {}
+    std::uint32_t after(std::uint64_t run_ms) noexcept;  // a run of that length has failed
+
+   private:
+    const Options options_;
+    std::uint32_t next_ms_;
+  };
   static Outcome<std::unique_ptr<DiscoveryRunner>> create(const Component&, std::string source,
                                                           std::string config_json, HostEnvironment&,
                                                           DiscoveryListener&, Options);

@@ -71,6 +71,50 @@ TEST_CASE("a source is run, run again when it fails, and stopped; the listener h
             "failed lost the watch"});
 }
 
+// One that goes wrong, as configured, and what the listener hears.
+struct Odd {
+  const testing::PluginDir dir;
+  testing::FakeEnvironment environment;
+  Listener listener;
+  std::unique_ptr<DiscoveryRunner> start(const char* config, DiscoveryRunner::Options options) {
+    dir.install("odd_source");
+    Registry registry({.path = {dir.path()}}, &environment);
+    auto made = DiscoveryRunner::create(**registry.find(TG_DISCOVERY_INTERFACE, "odd_source"), "fleet",
+                                        config, environment, listener, options);
+    REQUIRE_MESSAGE(made, (made ? "" : made.refusal().text));
+    auto runner = *std::move(made);
+    runner->start();
+    return runner;
+  }
+};
+
+TEST_CASE_FIXTURE(Odd, "a run() that throws has failed, and is run again") {
+  const auto runner = start(R"({"throw":1})", {.first_pause_ms = 1, .longest_pause_ms = 1});
+  listener.await(3);
+  CHECK(listener.said[0] == "failed run() threw an exception");
+  CHECK(listener.said[2] == "failed run() threw an exception");
+  CHECK_FALSE(runner->ended());
+}
+
+TEST_CASE_FIXTURE(Odd, "a list with one bad record, or one id twice, is refused as a whole") {
+  const auto runner = start(R"({"bad_list":1})", {});
+  while (!runner->ended()) std::this_thread::yield();
+  CHECK(listener.said ==
+        std::vector<std::string>{
+            "publish fleet build-1=http://127.0.0.1:1,0,1000 b=http://127.0.0.1:2,0,1000", "synced"});
+  CHECK(environment.count_logs("a record of a discovery source was refused") == 2);
+}
+
+TEST_CASE("the pause doubles with each failure up to the longest, and a run that lasted begins anew") {
+  DiscoveryRunner::Backoff pause({.first_pause_ms = 100, .longest_pause_ms = 300});
+  CHECK(pause.after(0) == 100);
+  CHECK(pause.after(1) == 200);
+  CHECK(pause.after(300) == 300);
+  CHECK(pause.after(300) == 300);
+  CHECK(pause.after(301) == 100);
+  CHECK(pause.after(0) == 200);
+}
+
 struct Stubborn {
   const testing::PluginDir dir;
   testing::FakeEnvironment environment;

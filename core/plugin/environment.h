@@ -75,6 +75,9 @@ class HostEnvironment {
   virtual std::uint64_t monotonic_ns() noexcept;
   virtual std::uint64_t unix_ms() noexcept;
   virtual std::uint64_t random() noexcept;
+
+  // [control] What a [request] call may take, unless an instance's limits say otherwise.
+  virtual std::uint64_t call_budget_ns() const noexcept { return 1'000'000; }
 };
 
 }  // namespace tidegate::plugin

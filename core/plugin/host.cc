@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "plugin/containment.h"
 #include "plugin/host_http.h"
 
 namespace tidegate::plugin {
@@ -35,7 +36,11 @@ void copy_cut(char* to, std::size_t size, std::string_view text) noexcept {
 }  // namespace
 
 InstanceHost::InstanceHost(HostEnvironment& environment, Parts parts)
-    : environment_(environment),
+    : containment_(parts.containment
+                       ? std::move(parts.containment)
+                       : Containment::create(environment, {parts.component, parts.component, parts.instance},
+                                             true, {})),
+      environment_(environment),
       component_(std::move(parts.component)),
       instance_(std::move(parts.instance)),
       children_(parts.children),

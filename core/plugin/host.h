@@ -20,6 +20,8 @@
 
 namespace tidegate::plugin {
 
+class Containment;
+
 // What tg.host.policy/1 asks for; implemented by the policy node that owns the host.
 class ChildPolicies {
  public:
@@ -35,6 +37,8 @@ class InstanceHost {
     std::string component, instance, config_json;
     ChildPolicies* children = nullptr;  // policies only
     LearnQueue* learn = nullptr;        // policies only
+    std::shared_ptr<Containment> containment =
+        nullptr;  // the instance's; null: one for posted and timed functions
   };
   InstanceHost(HostEnvironment&, Parts);
   ~InstanceHost();
@@ -78,6 +82,7 @@ class InstanceHost {
   static std::shared_ptr<Life> make_life();
   static void run_posted(void*) noexcept;
   static void run_timer(void*) noexcept;
+  std::shared_ptr<Containment> containment_;
   HostEnvironment& environment_;
   const std::string component_, instance_;
   ChildPolicies* const children_;

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "plugin/containment.h"
 #include "plugin/host.h"
 
 namespace tidegate::plugin {
@@ -16,17 +17,19 @@ namespace {
 
 struct Posted {
   std::shared_ptr<void> life;
+  std::shared_ptr<Containment> containment;
   void (*fn)(void*);
   void* argument;
 };
 
-void call_guarded(HostEnvironment& environment, const std::string& instance, void (*fn)(void*),
+// `fn` may end the host; what it throws is a slip.
+void call_guarded(const std::shared_ptr<Containment>& containment, Function function, void (*fn)(void*),
                   void* argument) noexcept {
-  try {
+  const std::shared_ptr<Containment> kept = containment;
+  kept->control_call(function, [&] {
     fn(argument);
-  } catch (...) {
-    environment.log(TG_LOG_ERROR, instance, "a posted or timed function of a plugin threw an exception", {});
-  }
+    return TG_OK;
+  });
 }
 
 }  // namespace
@@ -41,14 +44,11 @@ InstanceHost::~InstanceHost() {
 void InstanceHost::run_posted(void* argument) noexcept {
   const std::unique_ptr<Posted> posted(static_cast<Posted*>(argument));
   if (!static_cast<Life*>(posted->life.get())->alive) return;
-  try {
-    posted->fn(posted->argument);
-  } catch (...) {  // a plugin that throws across the boundary breaks rule 7; the control thread goes on
-  }
+  call_guarded(posted->containment, Function::post, posted->fn, posted->argument);
 }
 
 bool InstanceHost::post(void (*fn)(void*), void* argument) noexcept {
-  auto* posted = new (std::nothrow) Posted{life_, fn, argument};
+  auto* posted = new (std::nothrow) Posted{life_, containment_, fn, argument};
   if (!posted) return false;
   if (environment_.post(run_posted, posted)) return true;
   delete posted;
@@ -59,7 +59,7 @@ void InstanceHost::run_timer(void* argument) noexcept {
   const Timer timer = *static_cast<Timer*>(argument);  // fn may cancel its own timer
   InstanceHost& host = *timer.host;
   if (timer.once) std::erase_if(host.timers_, [&](const auto& t) { return t->id == timer.id; });
-  call_guarded(host.environment_, host.instance_, timer.fn, timer.argument);
+  call_guarded(host.containment_, Function::timer, timer.fn, timer.argument);
 }
 
 std::uint64_t InstanceHost::start_timer(std::uint64_t first_ms, std::uint64_t every_ms, void (*fn)(void*),

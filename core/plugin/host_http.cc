@@ -19,6 +19,7 @@
 #include "plugin/host_http_connection.h"
 #include "plugin/host_http_request.h"
 #include "plugin/host_http_tls.h"
+#include "plugin/thread_cell.h"
 
 namespace tidegate::plugin {
 namespace {
@@ -229,6 +230,13 @@ tg_status guarded(const tg_host* host, const tg_http_call* call, bool callbacks,
           error, TG_E_INVALID, "",
           "expected a call from run(), found one on the control thread, which must not wait for a "
           "network; call from run() or a thread of your own");
+    if (const Function inside = inside_function(this_thread().inside.load(std::memory_order_relaxed));
+        is_request_call(inside))
+      return set_error(
+          error, TG_E_INVALID, "",
+          std::string("expected a call from run(), found one from inside ") + function_name(inside) +
+              "() on a thread that serves requests, which must not wait for a network; call from "
+              "run() or a thread of your own");
     fn(read_request(*call));
     return TG_OK;
   } catch (const HttpFailure& e) {

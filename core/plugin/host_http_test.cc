@@ -356,6 +356,14 @@ TEST_CASE_FIXTURE(HttpClient, "headers and methods that would break the request 
   CHECK(call(c).status == TG_E_INVALID);
 }
 
+TEST_CASE_FIXTURE(HttpClient,
+                  "a call from inside a call made for a request is refused before anything is sent") {
+  const Inside inside(this_thread(), 1, Function::pick);
+  const HttpResult r = get("http://127.0.0.1:1/");
+  CHECK(r.status == TG_E_INVALID);
+  CHECK(r.says("found one from inside pick()"));
+}
+
 TEST_CASE_FIXTURE(HttpClient, "a call without size, without callbacks or on the control thread is refused") {
   const std::string url = "http://127.0.0.1:1/";
   tg_http_call c = to(url);

@@ -1,7 +1,9 @@
 #include "plugin/library.h"
 
+#include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -10,6 +12,7 @@
 #define BOOST_DLL_USE_STD_FS
 #include <boost/dll/shared_library.hpp>
 
+#include "plugin/containment.h"
 #include "plugin/host.h"
 #include "plugin/library_file.h"
 
@@ -82,8 +85,8 @@ class LibraryStore {
   };
 
   Outcome<const Library*> load(PluginFile file, Library::Options options) {
-    // The dynamic loader takes a name that it knows for the library that it knows. What comes first is loaded by
-    // its path, which core dumps, profilers and $ORIGIN understand.
+    // The dynamic loader takes a name that it knows for the library that it knows. What comes first is loaded
+    // by its path, which core dumps, profilers and $ORIGIN understand.
     const bool by_path = !names_.contains(file.path());
     const std::string name = by_path ? file.path() : file.name_by_descriptor();
     Mapped mapped{.file = file.identity(), .opened_as = name, .handle = nullptr, .library = nullptr};
@@ -95,7 +98,8 @@ class LibraryStore {
                      ""};
     }
     names_.insert(file.path());
-    // The loader has opened the path anew: it may have found another file there than the one that was checked.
+    // The loader has opened the path anew: it may have found another file there than the one that was
+    // checked.
     if (by_path && !file.still_there())
       return Refusal{file.path() +
                          ": expected the file that was checked, found it replaced while it was being loaded; "
@@ -133,7 +137,16 @@ class LibraryStore {
 Outcome<const Library*> Library::open(const std::string& path, Options options) {
   auto file = PluginFile::inspect(path);
   if (!file) return file.refusal();
-  return LibraryStore::instance().open(std::move(*file), options);
+  if (!options.environment) return LibraryStore::instance().open(std::move(*file), options);
+  const auto containment = Containment::create(
+      *options.environment, {std::filesystem::path(path).stem().string(), "", file->path()}, true, {});
+  std::optional<Outcome<const Library*>> opened;
+  containment->control_call(Function::load, [&] {
+    opened = LibraryStore::instance().open(std::move(*file), options);
+    return TG_OK;
+  });
+  if (!opened) return Refusal{path + ": expected memory for one more library, found none", ""};
+  return *std::move(opened);
 }
 
 const Component* Library::component(std::string_view interface_id, std::string_view name) const noexcept {
@@ -144,20 +157,20 @@ const Component* Library::component(std::string_view interface_id, std::string_v
 
 Outcome<bool> Library::initialise(HostEnvironment& environment) const {
   if (init_ && !initialised_) {
-    init_host_ = new InstanceHost(environment, {.component = name_, .instance = name_, .config_json = "{}"});
+    const auto containment = Containment::create(environment, {name_, "", name_}, true, {});
+    init_host_ = new InstanceHost(
+        environment,
+        {.component = name_, .instance = name_, .config_json = "{}", .containment = containment});
     tg_error error{};
     error.size = sizeof error;
-    tg_status status = TG_E_INTERNAL;
-    try {
-      status = init_(init_host_->abi(), &error);
-    } catch (...) {
-      set_error(&error, TG_E_INTERNAL, "", "an exception");
-    }
+    const tg_status status =
+        containment->control_call(Function::init, [&] { return init_(init_host_->abi(), &error); });
+    if (status == call_threw) set_error(&error, TG_E_INTERNAL, "", "an exception");
     init_host_->end_create();
     if (status != TG_OK)
       init_refusal_.text = path_ + ": expected its init() to succeed, found status " +
-                           std::to_string(status) + ": " + error_text(error) +
-                           "; see the plugin's documentation";
+                           std::to_string(status == call_threw ? TG_E_INTERNAL : status) + ": " +
+                           error_text(error) + "; see the plugin's documentation";
   }
   initialised_ = true;
   if (!init_refusal_.text.empty()) return init_refusal_;

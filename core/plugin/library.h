@@ -48,6 +48,8 @@ class Library {
  public:
   struct Options {
     bool allow_draft = false;  // load components of "tg.draft.*"
+    // For the watchdog to see code that runs while it is being loaded; null: not seen.
+    HostEnvironment* environment = nullptr;
   };
   // The same unchanged file gives the same Library again.
   static Outcome<const Library*> open(const std::string& path, Options);

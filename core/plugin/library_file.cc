@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -36,6 +37,44 @@ std::optional<Refusal> check_trust(const std::string& path, const struct stat& s
     return Refusal{about + ": expected " + path + " to be writable by its owner only, found mode " +
                        octal(s.st_mode) + "; run: chmod go-w " + path,
                    ""};
+  return std::nullopt;
+}
+
+// Who may write a directory may put others into it, unless its sticky bit leaves them to their owners. So
+// each one that the path leads through is looked at, also behind symbolic links.
+std::optional<Refusal> check_way(const std::string& given) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path whole = fs::absolute(given, error);
+  std::vector<fs::path> left;  // the next one last
+  const auto push = [&left](const fs::path& path) {
+    const std::vector<fs::path> parts(path.begin(), path.end());
+    left.insert(left.end(), parts.rbegin(), parts.rend());
+  };
+  push(whole);
+  fs::path at = "/";
+  for (int links = 0; !left.empty();) {
+    const fs::path part = left.back();
+    left.pop_back();
+    if (part == "/") at = part;
+    if (part == "/" || part == "." || part.empty()) continue;
+    if (part == "..") {
+      at = at.parent_path();
+      continue;
+    }
+    struct stat s {};
+    if (::stat(at.c_str(), &s) == 0 && (s.st_mode & (S_IWGRP | S_IWOTH)) && !(s.st_mode & S_ISVTX))
+      return Refusal{given +
+                         ": expected every directory on the way to be writable by its owner only, found " +
+                         at.string() + " with mode " + octal(s.st_mode) + "; run: chmod go-w " + at.string(),
+                     ""};
+    const fs::path next = at / part;
+    const fs::path target = fs::read_symlink(next, error);
+    if (error || ++links > 40)
+      at = next;
+    else
+      push(target);
+  }
   return std::nullopt;
 }
 
@@ -133,6 +172,7 @@ Outcome<PluginFile> PluginFile::inspect(const std::string& given) {
     return Refusal{path + ": expected a regular file, found something else; name the library itself", ""};
   if (auto refused = check_trust(path, s, path)) return *std::move(refused);
   if (auto refused = check_trust(parent, directory, path)) return *std::move(refused);
+  if (auto refused = check_way(given)) return *std::move(refused);
 
   auto content = read_all(path, descriptor, static_cast<std::size_t>(s.st_size));
   if (!content) return content.refusal();

@@ -13,7 +13,8 @@ namespace tidegate::plugin {
 class PluginFile {
  public:
   // Opens and checks the file: regular, owned by root or by us and written by nobody else (its directory
-  // too), ELF, with our entry symbol among its names.
+  // too, and, but for the sticky bit, every directory that the path leads through), ELF, with our entry
+  // symbol among its names.
   static Outcome<PluginFile> inspect(const std::string& path);
 
   PluginFile(PluginFile&& other) noexcept;
@@ -24,8 +25,8 @@ class PluginFile {
   const FileIdentity& identity() const noexcept { return identity_; }
   // False: another file has taken its place at the path, or it was written to.
   bool still_there() const noexcept;
-  // /proc/<pid>/fd/N: a name that no library was loaded under before; <pid> and not `self`, so that debuggers can
-  // follow it. Once a library is loaded under it, keep_open(): then N is not used again.
+  // /proc/<pid>/fd/N: a name that no library was loaded under before; <pid> and not `self`, so that debuggers
+  // can follow it. Once a library is loaded under it, keep_open(): then N is not used again.
   std::string name_by_descriptor() const;
   void keep_open() noexcept { descriptor_ = -1; }
 

@@ -159,6 +159,33 @@ TEST_CASE("a file or directory that others can write is refused") {
   CHECK(refusal_of(path) == "loaded");
 }
 
+TEST_CASE("a directory above, or on the way behind a symbolic link, that others can write is refused") {
+  namespace fs = std::filesystem;
+  const PluginDir top;
+  const std::string inner = top.path() + "/inner";
+  const std::string open = top.path() + "/open";
+  fs::create_directories(inner + "/plugins");
+  fs::create_directory(open);
+  const std::string path = inner + "/plugins/first.so";
+  fs::rename(top.install("first"), path);
+  fs::create_directory_symlink(inner + "/plugins", open + "/link");
+  fs::create_directory_symlink(open + "/link", top.path() + "/configured");
+  const auto refused = [](const std::string& given, const std::string& directory, const char* mode) {
+    return given + ": expected every directory on the way to be writable by its owner only, found " +
+           directory + " with mode " + mode + "; run: chmod go-w " + directory;
+  };
+  ::chmod(inner.c_str(), 0775);
+  CHECK(refusal_of(path) == refused(path, inner, "0775"));
+  ::chmod(inner.c_str(), 01777);  // the sticky bit leaves our entries to us
+  CHECK(refusal_of(path) == "loaded");
+  ::chmod(open.c_str(), 0757);
+  const std::string configured = top.path() + "/configured/first.so";
+  CHECK(refusal_of(path) == "loaded");
+  CHECK(refusal_of(configured) == refused(configured, open, "0757"));
+  ::chmod(open.c_str(), 0755);
+  CHECK(refusal_of(configured) == "loaded");
+}
+
 TEST_CASE("a file of another user is refused" * doctest::skip(::geteuid() != 0)) {
   const PluginDir dir;
   const std::string path = dir.install("first");
@@ -243,10 +270,10 @@ TEST_CASE("a file that is replaced while it is being loaded is refused, and the 
   const std::string next = dir.install("first", "next");
   ::setenv("TIDEGATE_TEST_NEW", next.c_str(), 1);
   ::setenv("TIDEGATE_TEST_OLD", path.c_str(), 1);
-  CHECK(refusal_of(path) ==
-        path +
-            ": expected the file that was checked, found it replaced while it was being loaded; nothing of it is "
-            "used, reload once the installation is over");
+  CHECK(refusal_of(path) == path +
+                                ": expected the file that was checked, found it replaced while it was being "
+                                "loaded; nothing of it is "
+                                "used, reload once the installation is over");
   ::unsetenv("TIDEGATE_TEST_NEW");
   CHECK(refusal_of(path) == "loaded");
 }

@@ -19,6 +19,7 @@ std::string PolicyNode::describe() {
                {"path", component_.library->path()},
                {"quarantined", quarantined() ? Json(quarantine_name(c.quarantine())) : Json(nullptr)},
                {"slips", slips},
+               {"slow_calls", c.slow_calls()},
                {"serial_waits", c.serial_waits()},
                {"serial_wait_us", c.serial_wait_ns() / 1000},
                {"learn_dropped", learn_.dropped()}};

@@ -46,7 +46,7 @@ PolicyNode::PolicyNode(const Component& component, std::string instance, const s
       environment_(environment),
       containment_(Containment::create(environment, {component.library->name(), component.name, instance},
                                        (component.flags & TG_CONCURRENT) != 0, making.limits)),
-      host_(environment, {component.name, std::move(instance), config, this, &learn_}),
+      host_(environment, {component.name, std::move(instance), config, this, &learn_, containment_}),
       making_(&making),
       index_(making.next_index++) {
   ++making.depth;

@@ -42,36 +42,39 @@ std::vector<std::string> Registry::directories() const {
 }
 
 // Who has a component of the same name already; empty: nobody.
-std::string Registry::clash(const Library& library) const {
-  for (const LibraryState& other : states_) {
-    if (!other.library || other.by_exact_path || other.library == &library) continue;
+std::string Registry::clash(const Library& library, const std::vector<LibraryState*>& earlier) {
+  for (const LibraryState* other : earlier) {
+    if (!other->library || other->library == &library) continue;
     for (const Component& c : library.components())
-      if (other.library->component(c.interface_id, c.name))
+      if (other->library->component(c.interface_id, c.name))
         return library.path() + ": expected component names that no other library has, found '" + c.name +
-               "' of " + c.interface_id + ", which " + other.path +
+               "' of " + c.interface_id + ", which " + other->path +
                " offers too; remove one of the two files or rename";
   }
   return {};
 }
 
-const LibraryState& Registry::open(const std::string& path, bool by_exact_path) {
-  for (const LibraryState& s : states_)
+LibraryState& Registry::open(const std::string& path, bool by_exact_path) {
+  for (LibraryState& s : states_)
     if (s.path == path && s.by_exact_path == by_exact_path) return s;
-  LibraryState state{.path = path, .library = nullptr, .refused = {}, .by_exact_path = by_exact_path};
-  const auto library = Library::open(path, {.allow_draft = options_.allow_draft});
-  if (!library) {
+  LibraryState& state = states_.emplace_back();
+  state.path = path;
+  state.by_exact_path = by_exact_path;
+  const auto library =
+      Library::open(path, {.allow_draft = options_.allow_draft, .environment = environment_});
+  if (library)
+    state.loaded = state.library = *library;
+  else
     state.refused = library.refusal().text;
-  } else {
-    // An exact path says which file is meant, so its names may be those of another one.
-    if (!by_exact_path) state.refused = clash(**library);
-    if (state.refused.empty() && environment_) {
-      const auto initialised = (*library)->initialise(*environment_);
-      if (!initialised) state.refused = initialised.refusal().text;
-    }
-    if (state.refused.empty()) state.library = *library;
-  }
-  states_.push_back(std::move(state));
-  return states_.back();
+  return state;
+}
+
+void Registry::start(LibraryState& state) {
+  if (!state.loaded || !environment_ || std::exchange(state.started, true)) return;
+  const auto initialised = state.loaded->initialise(*environment_);
+  if (initialised) return;
+  state.refused = initialised.refusal().text;
+  state.library = state.loaded = nullptr;
 }
 
 Outcome<const Component*> Registry::find(std::string_view interface_id, std::string_view name) {
@@ -104,16 +107,18 @@ Outcome<const Component*> Registry::find(std::string_view interface_id, std::str
 
 Outcome<const Component*> Registry::find_in_file(const std::string& path, std::string_view interface_id,
                                                  std::string_view name) {
-  const LibraryState& state = open(path, false);
-  if (!state.library) return Refusal{state.refused, ""};
-  if (const Component* found = state.library->component(interface_id, name)) return found;
+  LibraryState& state = open(path, false);
+  start(state);
+  if (!state.loaded) return Refusal{state.refused, ""};
+  if (const Component* found = state.loaded->component(interface_id, name)) return found;
   return Refusal{path + ": expected a " + std::string(interface_id) + " component '" + std::string(name) +
-                     "', found " + offers(*state.library) + "; name one of those or rename the file",
+                     "', found " + offers(*state.loaded) + "; name one of those or rename the file",
                  ""};
 }
 
 Outcome<const Component*> Registry::find_exact(const std::string& path, std::string_view interface_id) {
-  const LibraryState& state = open(path, true);
+  LibraryState& state = open(path, true);
+  start(state);
   if (!state.library) return Refusal{state.refused, ""};
   const Component* only = nullptr;
   for (const Component& c : state.library->components()) {
@@ -135,6 +140,7 @@ Outcome<const Component*> Registry::find_exact(const std::string& path, std::str
 void Registry::scan() {
   if (std::exchange(scanned_, true)) return;
   std::vector<std::string> seen;
+  std::vector<LibraryState*> in_order;
   for (const std::string& directory : directories()) {
     std::error_code ignored;  // a directory that is not there has no plugins
     std::vector<std::filesystem::path> files;
@@ -144,7 +150,11 @@ void Registry::scan() {
     for (const auto& file : files) {
       if (std::find(seen.begin(), seen.end(), file.filename().string()) != seen.end()) continue;
       seen.push_back(file.filename().string());
-      open(directory + "/" + file.filename().string(), false);
+      LibraryState& state = open(directory + "/" + file.filename().string(), false);
+      if (state.library) state.refused = clash(*state.library, in_order);
+      if (!state.refused.empty()) state.library = nullptr;
+      if (state.library) start(state);
+      in_order.push_back(&state);
     }
   }
 }

@@ -2,7 +2,10 @@
 //   when no file has that name, the library among all files of the path whose component has it; a
 //   name with a slash is the exact path of a library. A file hides files of the same name in later
 //   directories. Looking by component name loads every library of the path (a file without the
-//   entry symbol is told apart by a look into it, and is not loaded), once after each rescan().
+//   entry symbol is told apart by a look into it, and is not loaded), once after each rescan(). Of
+//   two libraries with one component name the later one in the path's order is refused to such a
+//   look, whichever was opened first; a file's own name says which one is meant, so a look by it
+//   is never refused for that.
 // Threads: [control].
 // Ownership: owns the list of what was seen; libraries and components live for ever. `environment`
 //   outlives it.
@@ -23,6 +26,8 @@ struct LibraryState {
   const Library* library = nullptr;  // null: refused
   std::string refused;
   bool by_exact_path = false;
+  const Library* loaded = nullptr;  // also when `refused` for its names
+  bool started = false;             // its init() was called
   // Another library was loaded from this path before; it serves its old instances on.
   bool replaced() const { return library && library->opened_as() != library->path(); }
 };
@@ -38,15 +43,18 @@ class Registry {
   explicit Registry(Options, HostEnvironment* environment = nullptr);
 
   Outcome<const Component*> find(std::string_view interface_id, std::string_view name);
-  // Everything on the search path and what was opened by exact path, in the order of opening. Scans.
+  // What was opened since the last rescan(), or refused, in the order of opening. Loads nothing.
+  const std::deque<LibraryState>& known() const noexcept { return states_; }
+  // The same of everything on the search path: loads it.
   const std::deque<LibraryState>& list();
   // Forgets what was seen, so that new, replaced and removed files are noticed by the next look-up.
   void rescan();
   void rescan(Options);
 
  private:
-  const LibraryState& open(const std::string& path, bool by_exact_path);
-  std::string clash(const Library&) const;
+  LibraryState& open(const std::string& path, bool by_exact_path);
+  void start(LibraryState&);
+  static std::string clash(const Library&, const std::vector<LibraryState*>& earlier);
   Outcome<const Component*> find_in_file(const std::string& path, std::string_view interface_id,
                                          std::string_view name);
   Outcome<const Component*> find_exact(const std::string& path, std::string_view interface_id);

@@ -1,5 +1,7 @@
 #include "plugin/registry.h"
 
+#include <map>
+
 #include <doctest/doctest.h>
 
 #include "plugin/test_support.h"
@@ -85,6 +87,45 @@ TEST_CASE("two libraries with one component name: the later one is refused") {
                                  ": expected component names that no other library has, found 'first' of "
                                  "tg.policy/1, which " +
                                  dir.at("a") + " offers too; remove one of the two files or rename");
+}
+
+TEST_CASE(
+    "which of two libraries with one component name is refused does not depend on what was looked for "
+    "first") {
+  const PluginDir dir;
+  dir.install("second");
+  dir.install("pair_second", "pair");  // "pair" and "second": before second.so in the path's order
+  const auto looked_up = [&](std::vector<std::string> names) {
+    Registry registry({.path = {dir.path()}});
+    std::map<std::string, std::string> paths;
+    for (const std::string& name : names) paths[name] = path_of(registry.find(TG_POLICY_INTERFACE, name));
+    std::string refused;
+    for (const LibraryState& state : registry.list()) refused += state.refused;
+    return std::pair(paths, refused);
+  };
+  const auto one = looked_up({"second", "pair"});
+  CHECK(one == looked_up({"pair", "second"}));
+  CHECK(one.first.at("second") == dir.at("second"));
+  CHECK(one.first.at("pair") == dir.at("pair"));
+  CHECK(one.second ==
+        dir.at("second") +
+            ": expected component names that no other library has, found 'second' of tg.policy/1, "
+            "which " +
+            dir.at("pair") + " offers too; remove one of the two files or rename");
+}
+
+TEST_CASE("what is known is told without loading anything") {
+  const PluginDir dir;
+  dir.install("first");
+  dir.install("second");
+  dir.install("no_symbol");
+  Registry registry({.path = {dir.path()}});
+  CHECK(registry.known().empty());
+  REQUIRE(registry.find(TG_POLICY_INTERFACE, "first"));
+  CHECK_FALSE(registry.find(TG_POLICY_INTERFACE, "no_symbol"));
+  REQUIRE(registry.known().size() == 2);
+  CHECK(registry.known()[0].library->name() == "first");
+  CHECK(registry.known()[1].refused.find("no_symbol.so: expected the entry symbol") != std::string::npos);
 }
 
 TEST_CASE("rescan notices a replaced file; both libraries stay") {

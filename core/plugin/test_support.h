@@ -67,6 +67,7 @@ class FakeEnvironment final : public HostEnvironment {
   std::uint64_t monotonic_ns() noexcept override {
     return fake_time ? now_ns.load() : HostEnvironment::monotonic_ns();
   }
+  std::uint64_t call_budget_ns() const noexcept override { return call_budget; }
 
   std::size_t run_posted() {
     std::size_t count = 0;
@@ -101,6 +102,7 @@ class FakeEnvironment final : public HostEnvironment {
   std::atomic<int> rebuilds{0};
   std::atomic<std::uint64_t> now_ns{1'000'000'000};
   bool fake_time = true;
+  std::uint64_t call_budget = 1'000'000;
   const std::thread::id control = std::this_thread::get_id();
 };
 

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <mutex>
 
+#include <unistd.h>
+
 namespace tidegate::plugin {
 namespace {
 
@@ -17,6 +19,7 @@ struct Place {
     if (!cell || cell->index == max_threads - 1) return;
     const std::scoped_lock lock(cells_mutex);
     cell->inside.store(0, std::memory_order_relaxed);
+    cell->outermost.store(0, std::memory_order_relaxed);
     taken[cell->index] = false;
     current_cell = nullptr;
   }
@@ -36,20 +39,25 @@ ThreadCell& register_thread() noexcept {
   ThreadCell& cell = index == max_threads - 1 ? unwatched : cells[index];
   taken[index] = true;
   cell.index = index;
+  cell.kernel_id.store(::gettid(), std::memory_order_relaxed);
   place.cell = &cell;
   current_cell = &cell;
   return cell;
 }
 
-std::array<std::uint64_t, max_threads> cells_inside() noexcept {
-  std::array<std::uint64_t, max_threads> words;
-  for (std::size_t i = 0; i < max_threads; ++i) words[i] = cells[i].inside.load(std::memory_order_relaxed);
-  return words;
+std::array<CellView, max_threads> cells_inside() noexcept {
+  std::array<CellView, max_threads> views;
+  for (std::size_t i = 0; i < max_threads; ++i)
+    views[i] = {cells[i].inside.load(std::memory_order_relaxed),
+                cells[i].outermost.load(std::memory_order_relaxed),
+                cells[i].kernel_id.load(std::memory_order_relaxed)};
+  return views;
 }
 
 const char* function_name(Function f) noexcept {
   switch (f) {
     case Function::none: break;
+    case Function::load: return "load";
     case Function::init: return "init";
     case Function::create: return "create";
     case Function::destroy: return "destroy";
@@ -60,6 +68,8 @@ const char* function_name(Function f) noexcept {
     case Function::release: return "release";
     case Function::learn: return "learn";
     case Function::describe: return "describe";
+    case Function::post: return "post";
+    case Function::timer: return "timer";
     case Function::pick: return "pick";
     case Function::complete: return "complete";
     case Function::transform: return "transform";

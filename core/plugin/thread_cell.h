@@ -15,6 +15,7 @@ namespace tidegate::plugin {
 
 enum class Function : std::uint8_t {
   none,
+  load,  // library constructors and tg_plugin_v1()
   init,
   create,
   destroy,
@@ -25,6 +26,8 @@ enum class Function : std::uint8_t {
   release,
   learn,
   describe,
+  post,   // a function given to tg_host_control.post
+  timer,  // one given to tg_host_control.timer
   pick,
   complete,
   transform,
@@ -40,8 +43,12 @@ struct alignas(64) ThreadCell {
   // Release/acquire is not needed to publish anything: the word is all there is. Relaxed stores by one
   // thread.
   std::atomic<std::uint64_t> inside{0};
-  std::uint32_t calls = 0;         // own thread only: low 24 bits go into `inside`
-  std::uint32_t until_sample = 1;  // own thread only: calls until the next one that is timed
+  // The word of the outermost call that the thread is in: a parent that goes round in calls of its children
+  // changes `inside` all the time.
+  std::atomic<std::uint64_t> outermost{0};
+  std::atomic<std::int32_t> kernel_id{0};  // of its thread, as in /proc/self/task
+  std::uint32_t calls = 0;                 // own thread only: low 24 bits go into `inside`
+  std::uint32_t until_sample = 1;          // own thread only: calls until the next one that is timed
   std::uint32_t index = 0;
 };
 
@@ -49,8 +56,12 @@ ThreadCell& register_thread() noexcept;
 extern constinit thread_local ThreadCell* current_cell;
 inline ThreadCell& this_thread() noexcept { return current_cell ? *current_cell : register_thread(); }
 
-// The watchdog's view: the word of each place.
-std::array<std::uint64_t, max_threads> cells_inside() noexcept;
+// The watchdog's view of each place.
+struct CellView {
+  std::uint64_t inside = 0, outermost = 0;
+  std::int32_t kernel_id = 0;
+};
+std::array<CellView, max_threads> cells_inside() noexcept;
 
 constexpr std::uint32_t inside_id(std::uint64_t word) noexcept {
   return static_cast<std::uint32_t>(word >> 32);
@@ -64,12 +75,16 @@ class Inside {
  public:
   Inside(ThreadCell& cell, std::uint32_t containment, Function function) noexcept
       : cell_(cell), outer_(cell.inside.load(std::memory_order_relaxed)) {
-    cell.inside.store(std::uint64_t{containment} << 32 |
-                          std::uint64_t{static_cast<std::uint8_t>(function)} << 24 |
-                          (++cell.calls & 0xffffff),
-                      std::memory_order_relaxed);
+    const std::uint64_t word = std::uint64_t{containment} << 32 |
+                               std::uint64_t{static_cast<std::uint8_t>(function)} << 24 |
+                               (++cell.calls & 0xffffff);
+    if (outer_ == 0) cell.outermost.store(word, std::memory_order_relaxed);
+    cell.inside.store(word, std::memory_order_relaxed);
   }
-  ~Inside() { cell_.inside.store(outer_, std::memory_order_relaxed); }
+  ~Inside() {
+    cell_.inside.store(outer_, std::memory_order_relaxed);
+    if (outer_ == 0) cell_.outermost.store(0, std::memory_order_relaxed);
+  }
   Inside(const Inside&) = delete;
   Inside& operator=(const Inside&) = delete;
 

@@ -5,12 +5,13 @@ scenario opens a FIFO, so that nothing here depends on how fast anything is.
 """
 
 import contextlib
+import itertools
 import os
 import select
 import unittest
 
 from harness import WAIT, chat_body, json_response, post, wait_for
-from legs_support import PolicyScenario, instance, routed_by, settle_log, wait_logged
+from legs_support import PolicyScenario, instance, logged, routed_by, settle_log, wait_logged
 
 WENT_WRONG = "a plugin call went wrong"
 QUARANTINED = "plugin instance quarantined until the next reload"
@@ -130,6 +131,37 @@ class Slips(Contained):
         self.assertEqual("slipper", self.served_by())
 
 
+class Budget(Contained):
+    TIMED = 61       # one call of so many is timed on each thread
+    MOST = 12 * 2    # timed calls over the budget that lead to quarantine; twice, as one that was preempted does not count
+
+    def serve_simulated(self, **plugins):
+        config = routed_by("slipper")
+        config["plugins"].update(plugins)
+        config["routes"][0]["fallback"] = "round_robin"
+        self.proxy = self.gateway(self.simulated_engine("--speed", "1000"), config=config)
+        client = self.client(self.proxy)
+        for _ in range(self.MOST):
+            for _ in range(self.TIMED):
+                body = chat_body(slip="slow", max_tokens=1)
+                yield client.exchange(post(body, headers=["X-Tidegate-Route: 1"]))
+
+    def test_a_policy_that_is_slow_is_quarantined(self):
+        for answer in self.serve_simulated():
+            chosen = self.chosen_by(answer)
+            if chosen != "slipper":
+                break
+        self.assertEqual("round_robin (fallback)", chosen)
+        self.assertEqual("budget", self.node()["quarantined"])
+        self.assertEqual({"over_budget": 12}, self.node()["slips"])
+        wait_logged(self.proxy, [QUARANTINED, '"reason":"budget"', '"plugin":"slipper"'])
+
+    def test_the_budget_is_the_configurations(self):
+        for answer in itertools.islice(self.serve_simulated(call_budget="90ms"), 2 * self.TIMED):
+            self.assertEqual("slipper", self.chosen_by(answer))
+        self.assertEqual({}, self.node()["slips"])
+
+
 class Stalls(Contained):
     connections = 16  # over two loops: that all fall to one of them does not happen
 
@@ -190,6 +222,49 @@ class Stalls(Contained):
         wait_for(lambda: self.proxy.control("/liveness")[0] == 200, "/liveness to recover")
         wait_logged(self.proxy, ["a stalled plugin call has ended"])
         self.assertEqual("round_robin (fallback)", self.served_by())
+
+
+class ControlStalls(PolicyScenario):
+    """Whatever code of a plugin hangs on the control thread, /liveness tells."""
+
+    def hangs(self, place, function):
+        gate = self.directory / "gate"
+        os.mkfifo(gate)
+        for name, value in (("GATE", str(gate)), ("GATE_IN", place)):
+            os.environ[f"TIDEGATE_TEST_{name}"] = value
+            self.addCleanup(os.environ.pop, f"TIDEGATE_TEST_{name}")
+        engine = self.raw_engine()
+        config = routed_by("round_robin")
+        config["plugins"].update(slow_call="20ms", stalled="100ms")
+        proxy = self.gateway(engine, config=config)
+        proxy.configure([engine], {**config, "routes": [{"name": "all", "policy": "slow_start"}]})
+        proxy.reload()
+        try:
+            wait_for(lambda: proxy.control("/liveness")[0] == 503, "/liveness to fail")
+            wait_logged(proxy, ["a plugin call takes too long", '"plugin":"slow_start"', f'"function":"{function}"'])
+            if place != "constructor":  # under which glibc holds a lock that any thread may come to need
+                self.assert_serves(proxy, engine)
+        finally:
+            os.close(os.open(gate, os.O_WRONLY))
+        wait_for(lambda: proxy.control("/liveness")[0] == 200, "/liveness to recover")
+        wait_for(lambda: logged(proxy, ['"reloaded"']), "the reload")
+        self.assertIsNone(instance(proxy)["quarantined"])
+        self.assert_serves(proxy, engine)
+
+    def test_a_librarys_constructor(self):
+        self.hangs("constructor", "load")
+
+    def test_the_entry_function(self):
+        self.hangs("entry", "load")
+
+    def test_init(self):
+        self.hangs("init", "init")
+
+    def test_a_posted_function(self):
+        self.hangs("post", "post")
+
+    def test_a_timers_function(self):
+        self.hangs("timer", "timer")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 //   "slip":"host"      pick sets the header Host
 //   "slip":"edit"      pick sets a member of the body, whatever the body is
 //   "slip":"complete"  complete throws
+//   "slip":"slow"      pick takes 2 ms
 //   "slip":"stall"     pick does not return before somebody has opened the FIFO `gate` for writing
 #include <tidegate/plugin.h>
 
@@ -45,6 +46,7 @@ tg_status pick(void* self, const void*, const tg_pick_args* args, tg_plan* plan)
   };
   if (asked("error")) return TG_E_INTERNAL;
   if (asked("throw")) throw std::runtime_error("out of pick");
+  if (asked("slow")) ::usleep(2000);
   if (asked("stall")) wait_at(static_cast<Slipper*>(self)->gate);
   tg_leg* leg = tg_plan_select(plan, asked("outside") ? 4000 : args->candidates[0]);
   leg->cookie = asked("complete");

@@ -19,7 +19,7 @@
 //
 // Threads   As plugin.h says; policy.hpp, scorer.hpp and discovery.hpp name them for each function.
 // Ownership Nothing of this layer crosses the ABI; it is compiled into the plugin and hidden there. Build
-//           with tidegate_add_plugin(), or with the flags of `pkg-config --variable=plugin_cflags tidegate`.
+//           with tidegate_add_plugin(), or with the flags of `pkg-config --variable=plugin_cxxflags tidegate`.
 // Errors    Exceptions stop at the trampolines. A class that lacks something does not compile, and the text
 //           says what.
 #pragma once
