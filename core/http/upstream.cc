@@ -104,7 +104,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   const iovec* body_ = nullptr;
   std::size_t body_count_ = 0;
   UpstreamTimeouts timeouts_;
-  std::uint64_t last_activity_ms_ = 0;
+  std::uint64_t last_activity_ms_ = 0, connect_began_ns_ = 0;
   UniqueFd socket_;
   Poco::Net::SocketAddress address_;
   Timer timer_{Timer::of<&UpstreamConnection::on_timer>, this};
@@ -258,6 +258,7 @@ void UpstreamConnection::begin(const UpstreamRequest& request, UpstreamClient& c
 // False: the failure was noted and on_timer() reports it from the loop.
 bool UpstreamConnection::connect() noexcept {
   phase_ = Phase::connecting;
+  connect_began_ns_ = pool_.loop.now_ns();
   hup_ = false;
   if (!pool_.make_room()) {
     phase_ = Phase::closed;
@@ -306,7 +307,8 @@ void UpstreamConnection::on_connected() noexcept {
   if (error != 0) return fault(UpstreamFault::connect_failed, std::strerror(error));
   phase_ = Phase::busy;
   arm_timer(timeouts_.first_byte_ms);
-  send_more();
+  client_->on_connected(pool_.loop.now_ns() - connect_began_ns_);
+  if (phase_ == Phase::busy && !dead_) send_more();
 }
 
 void UpstreamConnection::send_more() noexcept {

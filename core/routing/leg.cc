@@ -191,10 +191,12 @@ void Leg::resume() noexcept {
 void Leg::on_request_sent() noexcept {
   sent_ns_ = run_.io().loop.now_ns();
   run_.leg_sent();
-  if (!call_ || call_->reused()) return;
-  const double connect = static_cast<double>(sent_ns_ - started_ns_) * 1e-9;
-  run_.io().metrics.upstream_connect.observe(connect);
-  if (worker_->metrics()) worker_->metrics()->connect.observe(connect);
+}
+
+void Leg::on_connected(std::uint64_t took_ns) noexcept {
+  const double seconds = static_cast<double>(took_ns) * 1e-9;
+  run_.io().metrics.upstream_connect.observe(seconds);
+  if (worker_->metrics()) worker_->metrics()->connect.observe(seconds);
 }
 
 void Leg::on_limit() noexcept {
@@ -287,6 +289,7 @@ void Leg::on_response_end() noexcept {
   if (lingering_) return cut();
   const bool was_answered = state_ == State::answered;
   if (const auto* sse = std::get_if<http::SseObserver>(&observer_)) usage_ = sse->stats().usage;
+  if (soft_failure_) count_failure({.http_status = http_status_});
   end(soft_failure_ ? TG_OUTCOME_FAILED : TG_OUTCOME_OK, soft_failure_ ? TG_E_UNAVAILABLE : TG_OK);
   if (!was_answered) run_.leg_answered(*this);
   run_.leg_ended(*this);
@@ -395,8 +398,8 @@ void Leg::complete(tg_status status) noexcept {
   c.output_events = static_cast<std::uint32_t>(stats().token_events);
   c.stage = spec_.stage;
   c.queue_us = sent_ns_ > selected_ns_ ? (sent_ns_ - selected_ns_) / 1000 : 0;
-  c.ttft_us = first_byte_ns_ > started_ns_ ? (first_byte_ns_ - started_ns_) / 1000 : 0;
-  c.total_us = started_ns_ != 0 && now > started_ns_ ? (now - started_ns_) / 1000 : 0;
+  c.ttft_us = sent() && first_byte_ns_ > sent_ns_ ? (first_byte_ns_ - sent_ns_) / 1000 : 0;
+  c.total_us = sent() && now > sent_ns_ ? (now - sent_ns_) / 1000 : 0;
   policy_.complete(run_.request(), spec_.cookie, spec_.ticket, c);
 }
 

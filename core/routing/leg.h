@@ -69,15 +69,18 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   std::uint32_t http_status() const noexcept { return http_status_; }
   const std::string& drained() const noexcept { return drained_; }
   const http::StreamStats stats() const noexcept;
-  std::uint64_t ttft_ns() const noexcept { return first_byte_ns_ ? first_byte_ns_ - started_ns_ : 0; }
-  std::string_view open_event_closing() const noexcept;  // of a relayed event stream
-  bool said_all() const noexcept;                        // [DONE] was relayed, and no event is open
-  void finish() noexcept;  // where it said_all(): the client's response ends well
+  bool under_way() const noexcept { return call_ != nullptr; }
+  bool relayed_whole() const noexcept { return body_done_; }
+  std::uint64_t first_byte_ns() const noexcept { return first_byte_ns_; }  // 0: none yet
+  std::string_view open_event_closing() const noexcept;                    // of a relayed event stream
+  bool said_all() const noexcept;  // [DONE] was relayed, and no event is open
+  void finish() noexcept;          // where it said_all(): the client's response ends well
 
  private:
   enum class State : std::uint8_t { waiting, started, answered, ended };
   using Observer = std::variant<std::monostate, http::SseObserver, http::JsonTailObserver>;
 
+  void on_connected(std::uint64_t took_ns) noexcept override;
   void on_request_sent() noexcept override;
   void on_response_head(const http::ResponseHead& head, http::BodyKind kind) noexcept override;
   void on_response_body(const http::BodyPart& part) noexcept override;

@@ -25,8 +25,9 @@ void Leg::note_first_byte() noexcept {
   const std::uint64_t ttft = first_byte_ns_ - started_ns_;
   ewma(worker_->live().ttft_ewma_us, ttft / 1000);
   if (worker_->metrics()) worker_->metrics()->ttft.observe(static_cast<double>(ttft) * 1e-9);
-  if (spec_.response == TG_RESPONSE_RELAY && run_.route_metrics())
-    run_.route_metrics()->ttft.observe(static_cast<double>(ttft) * 1e-9);
+  if (spec_.response != TG_RESPONSE_RELAY || lingering_ || !run_.exchange() || !run_.route_metrics()) return;
+  const std::uint64_t since_head = first_byte_ns_ - run_.exchange()->head_ns();
+  run_.route_metrics()->ttft.observe(static_cast<double>(since_head) * 1e-9);
 }
 
 // The hot path of a stream: nothing is copied or allocated while the client keeps up.

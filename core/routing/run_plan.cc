@@ -58,9 +58,9 @@ void Run::start_ready() noexcept {
       captures_there &= from && from->ended();
     }
     if (!captures_there) break;
-    if (attempt_ == 0 && i == 0) exchange_->note_overhead(io_.environment.monotonic_ns() - began_ns_);
     const std::uint32_t plan = plan_first_;
     leg.start();
+    if (exchange_ && leg.under_way()) exchange_->note_left(began_ns_);
     // A leg that fails in its own start may have brought a new plan: that one begins with its first leg.
     i = plan == plan_first_ ? i + 1 : 0;
   }

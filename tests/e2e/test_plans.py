@@ -5,35 +5,13 @@ import json
 import unittest
 
 from harness import SSE_HEAD, accept_any, chat_body, chunk, json_response, post, sse_events, wait_for, worker
-from legs_support import PolicyScenario, instance, routed_by, settle_log
+from legs_support import PlannedScenario, instance, routed_by, settle_log
 
 BODY = chat_body()
 STREAM = chat_body(stream=True)
 
 
-class Planned(PolicyScenario):
-    workers = 2
-
-    def setUp(self):
-        super().setUp()
-        self.engines = [self.raw_engine(f"engine {n}") for n in range(self.workers)]
-
-    def serve(self, **options):
-        self.proxy = self.gateway(*self.engines, config=routed_by("planner", **options))
-        return self.proxy
-
-    def ask(self, plan, body=BODY, headers=(), **options):
-        if not hasattr(self, "proxy"):
-            self.serve(**options)
-        return self.client(self.proxy).send(post(body, headers=[f"X-Plan: {plan}", *headers]))
-
-    def take(self, number):
-        """(connection, request): the next request that this engine gets, whole"""
-        connection = self.engines[number].next_connection()
-        return connection, connection.read_message()
-
-
-class LegsThatLinger(Planned):
+class LegsThatLinger(PlannedScenario):
     """A leg that may not be cut off yet outlives its attempt, and still ends with the policy that chose it."""
     workers = 3
     first_plan = "0 drain;2 with late"
@@ -106,7 +84,7 @@ class LegsThatLinger(Planned):
         abort.send(json_response())
 
 
-class Explanations(Planned):
+class Explanations(PlannedScenario):
     """X-Tidegate-Route says what was decided, in one line of printable characters."""
 
     def test_a_reason_can_bring_no_header_and_no_body(self):
@@ -122,7 +100,7 @@ class Explanations(Planned):
         self.assertTrue(client.read_message().head.get("X-Tidegate-Route").endswith("why=" + "long" * 50))
 
 
-class Refusals(Planned):
+class Refusals(PlannedScenario):
     """What an engine answers other than 2xx."""
     BUSY = json_response(b'{"error":"busy"}', b"503 Service Unavailable", [b"Retry-After: 7"])
 
@@ -177,7 +155,7 @@ class Refusals(Planned):
         self.assertEqual((307, "/x"), (answer.status, answer.head.get("Location")))
 
 
-class Roles(Planned):
+class Roles(PlannedScenario):
     workers = 3
 
     def test_a_refusal_is_relayed_where_no_other_worker_has_the_role(self):
@@ -203,7 +181,7 @@ class Roles(Planned):
         self.assert_legs(self.proxy, ok=3, failed=1)
 
 
-class Ends(Planned):
+class Ends(PlannedScenario):
     """A stream that has said [DONE] is complete, whatever comes after."""
 
     def stream(self, plan, **options):
