@@ -376,6 +376,7 @@ void Leg::end(std::uint32_t outcome, tg_status status) noexcept {
                                   : LegOutcome::failed;
   run_.io().metrics.legs[static_cast<std::size_t>(kind)].add();
   complete(status);
+  run_.io().waiting.leg_ended(run_);
 }
 
 void Leg::complete(tg_status status) noexcept {

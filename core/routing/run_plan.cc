@@ -20,6 +20,7 @@ Leg* Run::plan_leg(std::uint32_t index) noexcept {
 }
 
 void Run::begin_plan(const Choice& choice) noexcept {
+  unpark();
   policy_ = choice.policy;
   if (choice.fallback && !fallback_ && route_metrics_) route_metrics_->fallbacks.add();
   fallback_ = choice.fallback;

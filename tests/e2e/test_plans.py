@@ -84,6 +84,88 @@ class LegsThatLinger(PlannedScenario):
         abort.send(json_response())
 
 
+class Verdicts(PlannedScenario):
+    """What a policy answers instead of a plan."""
+
+    def wait_for_waits(self, count):
+        wait_for(lambda: instance(self.proxy)["state"]["waits"] >= count, f"{count} times WAIT")
+
+    def test_fail_is_503_and_says_when_to_come_back(self):
+        answer = self.ask("fail").read_message()
+        self.assert_error(answer, 503, "server_selection_failed")
+        self.assertEqual("1", answer.head.get("Retry-After"))
+
+    def test_shed_is_429_and_says_when_to_come_back(self):
+        for plan, seconds in (("shed:3000", "3"), ("shed:3200", "4"), ("shed:10", "1"), ("shed", "1")):
+            with self.subTest(plan):
+                answer = self.ask(plan).read_message()
+                self.assert_error(answer, 429, "shed_by_policy")
+                self.assertEqual(seconds, answer.head.get("Retry-After"))
+
+    def test_wait_ends_with_503_at_the_routes_limit(self):
+        self.serve(routes=[{"name": "all", "policy": "planner", "wait": "200ms"}])
+        for plan in ("wait", "wait:3600000"):
+            answer = self.ask(plan).read_message()
+            self.assert_error(answer, 503, "no_available_workers")
+            self.assertEqual("2", answer.head.get("Retry-After"))
+
+    def test_a_route_may_let_nobody_wait(self):
+        self.serve(routes=[{"name": "all", "policy": "planner", "wait": "0s"}])
+        self.assert_error(self.ask("wait").read_message(), 503, "no_available_workers")
+
+    def test_a_policy_that_names_no_time_is_asked_again_and_again(self):
+        client = self.ask("wait")
+        self.wait_for_waits(4)
+        client.close()
+        wait_for(lambda: "tidegate_requests_inflight 0" in self.proxy.metrics(), "the request to be given up")
+
+    def test_the_end_of_a_leg_wakes_those_who_wait_in_their_order(self):
+        """Each waits for an hour, if nothing wakes it."""
+        running = self.ask("0")
+        connection, _ = self.take(0)
+        waiting = []
+        for number in range(3):
+            waiting.append(self.ask("idle:0", chat_body(str(number))))
+            self.wait_for_waits(number + 1)
+        for number in range(3):
+            connection.send(json_response())
+            self.assertEqual(200, running.read_message().status)
+            running = waiting[number]
+            connection, request = self.take(0)
+            self.assertEqual(chat_body(str(number)), request.body)
+        connection.send(json_response())
+        self.assertEqual(200, running.read_message().status)
+        self.assert_legs(self.proxy, ok=4)
+
+    def test_a_client_that_leaves_wakes_those_who_wait(self):
+        gone = self.ask("0")
+        self.take(0)
+        client = self.ask("idle:0")
+        self.wait_for_waits(1)
+        gone.close()
+        connection, _ = self.take(0)
+        connection.send(json_response())
+        self.assertEqual(200, client.read_message().status)
+
+    def test_a_new_view_wakes_those_who_wait(self):
+        client = self.ask("there:2")
+        self.wait_for_waits(1)
+        third = self.raw_engine("third")
+        self.engines.append(third)
+        self.proxy.configure(self.engines, routed_by("planner"))
+        self.proxy.reload()
+        connection, _ = self.take(2)
+        connection.send(json_response())
+        self.assertEqual(200, client.read_message().status)
+
+    def test_a_waiting_client_may_leave(self):
+        client = self.ask("there:2")
+        self.wait_for_waits(1)
+        client.close()
+        wait_for(lambda: "tidegate_requests_inflight 0" in self.proxy.metrics(), "the request to be given up")
+        self.assert_legs(self.proxy)
+
+
 class Explanations(PlannedScenario):
     """X-Tidegate-Route says what was decided, in one line of printable characters."""
 
