@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "api/body_scan.h"
+#include "http/buffer.h"
 #include "http/event_loop.h"
 #include "http/upstream.h"
 #include "plugin/environment.h"
@@ -37,7 +38,9 @@ struct IoContext {
   plugin::HostEnvironment& environment;
   telemetry::GatewayMetrics& metrics;
   telemetry::AccessLog* access_log = nullptr;  // null: off
+  http::BodyBudget* budget = nullptr;          // of all buffered bodies; null: without limit
   api::BodyScanner scanner;
+  static constexpr std::size_t scan_here = 1u << 20;  // what is larger is scanned off the loop's thread
   Selector selector;
   WaitingRuns waiting;
   static constexpr std::size_t most_spare_scans = 64;

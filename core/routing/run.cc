@@ -11,7 +11,6 @@ namespace {
 
 constexpr std::uint32_t starting_poll_ms = 25;
 constexpr std::uint32_t first_poll_ms = 25, most_poll_ms = 400;  // of a policy that names no time itself
-constexpr std::size_t scan_here = 1u << 20;  // larger bodies are scanned off the I/O thread
 
 // Rounded up: who comes back earlier is refused again.
 std::uint32_t retry_after_s(const tg_plan& plan) noexcept {
@@ -81,9 +80,9 @@ void Run::start() {
   if (body_.empty())
     return refuse(api::errors::invalid_json, "the body is empty; expected a JSON object (line 1, column 1)");
   body_.seal();
-  if (body_.size() <= scan_here || !io_.offload) return scan_body();
+  if (body_.size() <= IoContext::scan_here || !io_.offload) return scan_body();
   // The run stays while the scan is under way, whatever the client does.
-  scanning_ = true;
+  hold();
   auto error = std::make_shared<api::ScanError>();
   auto ok = std::make_shared<bool>(false);
   io_.offload(
@@ -93,9 +92,8 @@ void Run::start() {
         own_scan();
       },
       [this, error, ok] {
-        scanning_ = false;
-        if (exchange_) return scanned(*ok, std::move(*error));
-        end_if_done();
+        if (exchange_) scanned(*ok, std::move(*error));
+        let_go();
       });
 }
 
@@ -341,8 +339,13 @@ void Run::release_unneeded() noexcept {
   spans_ = {};
 }
 
+void Run::let_go() noexcept {
+  --scans_;
+  end_if_done();
+}
+
 void Run::end_if_done() noexcept {
-  if (exchange_ || ended_ || starting_ || scanning_) return;
+  if (exchange_ || ended_ || starting_ || scans_ != 0) return;
   for (const auto& leg : legs_)
     if (!leg->ended()) return;
   ended_ = true;

@@ -125,7 +125,7 @@ struct StringOut {
 bool Run::transform(const Leg& leg, std::string_view data, bool sse, bool last, std::string& out) noexcept {
   std::array<tg_str, TG_MAX_LEGS> earlier{};
   for (std::uint32_t i = 0; i < plan_count_; ++i) {
-    const std::string& body = plan_leg(i)->drained();
+    const std::string_view body = plan_leg(i)->drained();
     earlier[i] = {body.data(), body.size()};
   }
   tg_transform_args args{};
