@@ -112,6 +112,7 @@ struct RouteConfig {
   RouteMatch match;
   PluginRef policy{"power_of_two"}, fallback{"round_robin"};
   RetryConfig retry;
+  Milliseconds wait{10'000};  // for a worker, when the policy says so
   RouteTimeouts timeouts;
 };
 struct Config {

@@ -316,6 +316,11 @@ Field routes_section() {
                {member("attempts", &RetryConfig::attempts, "in all, the first one included", between(1, 16)),
                 member("statuses", &RetryConfig::statuses, "an engine's answers that lead to another attempt",
                        between(400, 599))}),
+       member(
+           "wait", &S::wait,
+           "how long a request waits for a worker, when its policy lets it wait or the workers' first health "
+           "checks are under way; then it gets a 503",
+           between(0ms, 1h)),
        section(
            "timeouts", &S::timeouts, "Limits of this route instead of upstream's.",
            {member("connect", &T::connect, "instead of upstream.connect_timeout", between(1ms, 1h)),

@@ -75,6 +75,7 @@ IoThread::IoThread(std::uint32_t number, const config::Config& config, IoShared 
   connections_.share(shared_.cap);
   io_.set_number(number);
   io_.access_log = shared.access_log;
+  io_.budget = &shared.budget;
   io_.offload = [this](std::function<void()> work, std::function<void()> back) {
     shared_.backend.post_blocking([this, work = std::move(work), back = std::move(back)] {
       work();

@@ -88,6 +88,7 @@ Publisher::Graph Publisher::prepare(const config::Config& config, std::vector<st
     route.fallback = make_policy(given.fallback, given.name + "/fallback", errors, route.fallback_name);
     route.attempts = given.retry.attempts;
     route.retry_statuses = given.retry.statuses;
+    route.wait_ms = ms(given.wait);
     route.timeouts = {ms(given.timeouts.connect.value_or(config.upstream.connect_timeout)),
                       ms(given.timeouts.first_byte.value_or(config.upstream.first_byte_timeout)),
                       ms(given.timeouts.idle.value_or(config.upstream.idle_timeout))};

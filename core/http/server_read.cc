@@ -302,7 +302,7 @@ void ServerConnection::refuse(int status, std::string_view code, std::string_vie
   phase_ = Phase::body;  // what is unread is not looked at: ended() makes it a lingering close
   ended();
   if (!responder) return;
-  responder->on_client_gone();
+  responder->on_refused(status, code);
   loop().defer_delete(std::move(responder));
 }
 

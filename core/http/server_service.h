@@ -57,6 +57,11 @@ class Responder : public Deferred {
   // FIN, RST or write timeout, at any time from on_head() on until the exchange ends. Never called from
   // inside a call of the responder into its connection. It must not touch the connection again.
   virtual void on_client_gone() noexcept = 0;
+  // The server itself has answered, while the body came (400, 408, 413, 503). As after on_client_gone().
+  virtual void on_refused(int status, std::string_view code) noexcept {
+    static_cast<void>(status), static_cast<void>(code);
+    on_client_gone();
+  }
 };
 
 class Service {

@@ -48,6 +48,7 @@ struct BodyPart {
 // start(). cancel(), pause() and the start of other calls are allowed inside each of them.
 class UpstreamClient {
  public:
+  virtual void on_connected(std::uint64_t took_ns) noexcept { static_cast<void>(took_ns); }  // if it had to
   virtual void on_request_sent() noexcept {}  // the last byte was given to the kernel
   // Views are valid during the call. `kind` none: the end follows at once.
   virtual void on_response_head(const ResponseHead& head, BodyKind kind) noexcept = 0;

@@ -47,6 +47,7 @@ void UpstreamConnection::begin(const UpstreamRequest& request, UpstreamClient& c
 // False: the failure was noted and on_timer() reports it from the loop.
 bool UpstreamConnection::connect() noexcept {
   phase_ = Phase::connecting;
+  connect_began_ns_ = pool_.loop.now_ns();
   hup_ = no_descriptor_ = false;
   if (!pool_.make_room()) {
     phase_ = Phase::closed;
@@ -122,7 +123,8 @@ void UpstreamConnection::on_connected() noexcept {
   if (error != 0) return fault(UpstreamFault::connect_failed, std::strerror(error));
   phase_ = Phase::busy;
   arm_timer(timeouts_.first_byte_ms);
-  send_more();
+  client_->on_connected(pool_.loop.now_ns() - connect_began_ns_);
+  if (phase_ == Phase::busy && !dead_) send_more();
 }
 
 void UpstreamConnection::send_more() noexcept {

@@ -102,7 +102,7 @@ class UpstreamConnection final : public UpstreamCall, public Watched, public Def
   UpstreamTimeouts timeouts_;
   // What the time limit of the phase runs from: while the request is sent, its last bytes taken by the
   // kernel; then the end of sending, whatever comes that is no body; from then on the last bytes of body.
-  std::uint64_t last_activity_ms_ = 0, sent_ms_ = 0;
+  std::uint64_t last_activity_ms_ = 0, sent_ms_ = 0, connect_began_ns_ = 0;
   std::uint64_t idle_beat_ = 0;  // the loop's heartbeat when the connection became idle
   UniqueFd socket_;
   Poco::Net::SocketAddress address_;

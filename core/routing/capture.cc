@@ -1,25 +1,27 @@
 #include "routing/capture.h"
 
-#include "api/body_scan.h"
-
 namespace tidegate::routing {
 
-// One scanner a thread: captures are for plans of several legs, and are not the path of plain requests.
-bool find_member(const std::string& json, std::string_view name, std::string& raw_value) noexcept {
-  thread_local api::BodyScanner scanner;
-  std::string padded;
-  padded.reserve(json.size() + api::scan_padding);
-  padded = json;
+void AnswerMembers::want(std::string_view name) {
+  for (const auto& member : members_)
+    if (member.first == name) return;
+  members_.emplace_back(name, std::string_view());
+}
+
+void AnswerMembers::scan(api::BodyScanner& scanner, std::string_view answer) noexcept {
   api::BodyScan scan;
   api::ScanError error;
-  if (!scanner.scan(padded, api::PromptMember::none, scan, error)) return false;
-  bool found = false;
-  for (const auto& member : scan.members) {
-    if (member.key != name) continue;
-    raw_value.assign(padded, member.value_begin, member.value_end - member.value_begin);
-    found = true;  // of several the last counts
-  }
-  return found;
+  if (!scanner.scan(answer, api::PromptMember::none, scan, error)) return;
+  for (auto& [name, value] : members_)
+    for (const auto& member : scan.members)  // of several the last counts
+      if (member.key == name)
+        value = answer.substr(member.value_begin, member.value_end - member.value_begin);
+}
+
+std::string_view AnswerMembers::find(std::string_view name) const noexcept {
+  for (const auto& member : members_)
+    if (member.first == name) return member.second;
+  return {};
 }
 
 }  // namespace tidegate::routing

@@ -31,6 +31,17 @@ bool named_by_connection(const http::ResponseHead& head, std::string_view name) 
   return false;
 }
 
+std::string_view outcome_text(const Leg& leg) noexcept {
+  if (leg.relayed_whole()) return "done";
+  if (!leg.ended()) return "open";
+  switch (leg.outcome()) {
+    case TG_OUTCOME_OK: return "done";
+    case TG_OUTCOME_FAILED: return "failed";
+    case TG_OUTCOME_CANCELLED: return "cancelled";
+    default: return "never_sent";
+  }
+}
+
 // An engine's own would stand beside the gateway's.
 bool written_here(std::string_view name) noexcept {
   for (std::string_view own : {"content-length", "date", "x-request-id", "x-tidegate-route"})
@@ -100,7 +111,7 @@ void Exchange::on_head() noexcept {
 }
 
 void Exchange::on_request() noexcept {
-  received_ns_ = io_.loop.now_ns();
+  bytes_in_ = connection_.body().size();
   run_ = new Run(io_, *this);
   run_->start();
 }
@@ -112,6 +123,11 @@ void Exchange::on_writable() noexcept {
 void Exchange::on_client_gone() noexcept {
   io_.metrics.client_cancelled.add();
   if (!counted_) finished(responded_ ? status_ : 499, "client_gone");
+  if (Run* run = take_run()) run->detach(true);
+}
+
+void Exchange::on_refused(int status, std::string_view code) noexcept {
+  finished(static_cast<std::uint32_t>(status), code);
   if (Run* run = take_run()) run->detach(true);
 }
 
@@ -145,6 +161,7 @@ void Exchange::begin_response(std::uint32_t status, std::string& block, bool fix
                               bool has_body, bool event_stream) noexcept {
   responded_ = true;
   status_ = status;
+  answer_ns_ = io_.loop.now_ns();
   fixed_ = fixed;
   event_stream_ = event_stream;
   if (event_stream) io_.metrics.streams.add();
@@ -155,7 +172,21 @@ void Exchange::begin_response(std::uint32_t status, std::string& block, bool fix
   connection_.send_head(static_cast<int>(status), block, framing);
 }
 
-bool Exchange::relay(std::span<const iovec> pieces) noexcept { return connection_.send(pieces); }
+bool Exchange::relay(std::span<const iovec> pieces) noexcept {
+  const bool keeps_up = connection_.send(pieces);
+  if (answer_ns_) note_answer_sent();
+  return keeps_up;
+}
+
+void Exchange::note_left(std::uint64_t since) noexcept {
+  if (!left_) overhead_ns_ += io_.environment.monotonic_ns() - since;
+  left_ = true;
+}
+
+void Exchange::note_answer_sent() noexcept {
+  overhead_ns_ += io_.environment.monotonic_ns() - answer_ns_;
+  answer_ns_ = 0;
+}
 
 void Exchange::relay_end(std::span<const iovec> last, std::string_view trailer_section) noexcept {
   std::string trailers;
@@ -166,6 +197,7 @@ void Exchange::relay_end(std::span<const iovec> last, std::string_view trailer_s
         trailers.append(field.name).append(": ").append(field.value).append("\r\n");
   }
   connection_.finish(last, trailers);
+  if (answer_ns_) note_answer_sent();
   finished(status_, {});
   if (Run* run = take_run()) run->detach(false);
 }
@@ -190,32 +222,36 @@ void Exchange::finished(std::uint32_t status, std::string_view error) noexcept {
   io_.metrics.requests_inflight.sub();
   if (event_stream_) io_.metrics.streams.sub();
   metrics_.done(static_cast<int>(status), static_cast<double>(now - head_ns_) * 1e-9);
-  io_.metrics.overhead.observe(static_cast<double>(overhead_ns_) * 1e-9);
-  if (run_) io_.metrics.attempts.observe(run_->attempts());
+  if (left_) io_.metrics.overhead.observe(static_cast<double>(overhead_ns_) * 1e-9);
   http::StreamStats stats;
-  std::uint64_t ttft_ns = 0;
-  if (run_ && !run_->legs().empty()) {
+  std::uint64_t first_byte_ns = 0;
+  if (run_) {
+    io_.metrics.attempts.observe(run_->attempts());
     for (const auto& leg : run_->legs())
       if (leg->spec().response == TG_RESPONSE_RELAY) {
         stats = leg->stats();
-        ttft_ns = leg->ttft_ns();
+        first_byte_ns = leg->first_byte_ns();
       }
-    if (const auto* metrics = run_->route_metrics()) {
-      metrics->requests[status / 100 < 6 ? status / 100 : 0].add();
-      if (stats.usage.prompt >= 0) metrics->tokens_prompt.add(static_cast<double>(stats.usage.prompt));
-      if (stats.usage.cached >= 0) metrics->tokens_cached.add(static_cast<double>(stats.usage.cached));
-      if (stats.usage.completion >= 0)
-        metrics->tokens_output.add(static_cast<double>(stats.usage.completion));
-      else if (stats.token_events > 0)
-        metrics->events_output.add(static_cast<double>(stats.token_events));
-    }
+    count(status, stats);
   }
-  if (!io_.access_log) return;
+  if (io_.access_log) log(status, error, stats, first_byte_ns, now);
+}
+
+void Exchange::count(std::uint32_t status, const http::StreamStats& stats) noexcept {
+  const auto* metrics = run_->route_metrics();
+  if (!metrics) return;
+  metrics->requests[status / 100 < 6 ? status / 100 : 0].add();
+  if (stats.usage.prompt >= 0) metrics->tokens_prompt.add(static_cast<double>(stats.usage.prompt));
+  if (stats.usage.cached >= 0) metrics->tokens_cached.add(static_cast<double>(stats.usage.cached));
+  if (stats.usage.completion >= 0)
+    metrics->tokens_output.add(static_cast<double>(stats.usage.completion));
+  else if (stats.token_events > 0)
+    metrics->events_output.add(static_cast<double>(stats.token_events));
+}
+
+void Exchange::log(std::uint32_t status, std::string_view error, const http::StreamStats& stats,
+                   std::uint64_t first_byte_ns, std::uint64_t now) noexcept {
   std::vector<telemetry::AccessLeg> legs;
-  if (run_)
-    for (const auto& leg : run_->legs())
-      legs.push_back(
-          {leg->worker()->spec().id, leg->ended() ? "ended" : "open", static_cast<int>(leg->http_status())});
   telemetry::AccessRecord record;
   record.unix_ms = unix_ms_;
   record.request_id = request_id_;
@@ -226,6 +262,8 @@ void Exchange::finished(std::uint32_t status, std::string_view error) noexcept {
   record.error = error;
   record.stream = event_stream_;
   if (run_) {
+    for (const auto& leg : run_->legs())
+      legs.push_back({leg->worker()->spec().id, outcome_text(*leg), static_cast<int>(leg->http_status())});
     record.model = run_->model();
     record.route = run_->route_name();
     record.policy = run_->policy_name();
@@ -236,9 +274,10 @@ void Exchange::finished(std::uint32_t status, std::string_view error) noexcept {
   record.cached_tokens = stats.usage.cached;
   record.output_tokens =
       stats.usage.completion >= 0 ? stats.usage.completion : static_cast<std::int64_t>(stats.token_events);
-  if (ttft_ns) record.ttft_us = static_cast<std::int64_t>(ttft_ns / 1000);
+  if (first_byte_ns) record.ttft_us = static_cast<std::int64_t>((first_byte_ns - head_ns_) / 1000);
   record.total_us = static_cast<std::int64_t>((now - head_ns_) / 1000);
-  record.overhead_us = static_cast<std::int64_t>(overhead_ns_ / 1000);
+  if (left_) record.overhead_us = static_cast<std::int64_t>(overhead_ns_ / 1000);
+  record.bytes_in = bytes_in_;
   record.bytes_out = connection_.response_bytes();
   io_.access_log->write(record);
 }

@@ -11,6 +11,7 @@
 #include "api/endpoints.h"
 #include "api/errors.h"
 #include "http/server_connection.h"
+#include "http/sse.h"
 #include "routing/io_context.h"
 #include "routing/pooled.h"
 #include "telemetry/metrics.h"
@@ -29,6 +30,7 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   void on_request() noexcept override;
   void on_writable() noexcept override;
   void on_client_gone() noexcept override;
+  void on_refused(int status, std::string_view code) noexcept override;
   // The drain's time is up: an open event stream gets an error event, anything else is cut.
   void last_words() noexcept;
 
@@ -39,7 +41,7 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   std::string_view request_id() const noexcept { return request_id_; }
   std::string_view traceparent() const noexcept { return traceparent_; }
   std::string_view client_address() const noexcept { return {client_address_, client_address_size_}; }
-  std::uint64_t received_ns() const noexcept { return received_ns_; }
+  std::uint64_t head_ns() const noexcept { return head_ns_; }
 
   void fail(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s,
             std::string_view param) noexcept;
@@ -49,10 +51,15 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   void relay_end(std::span<const iovec> last, std::string_view trailer_section) noexcept;
   // The worker died in the middle of its response.
   void relay_broken(api::ErrorCode code, std::string_view message, std::string_view closing) noexcept;
-  void note_overhead(std::uint64_t ns) noexcept { overhead_ns_ += ns; }
+  // A leg is on its way; `since`: when the request was complete, and nobody else was waited for.
+  void note_left(std::uint64_t since) noexcept;
 
  private:
   void finished(std::uint32_t status, std::string_view error) noexcept;
+  void count(std::uint32_t status, const http::StreamStats& stats) noexcept;
+  void log(std::uint32_t status, std::string_view error, const http::StreamStats& stats,
+           std::uint64_t first_byte_ns, std::uint64_t now) noexcept;
+  void note_answer_sent() noexcept;
   void add_own_headers(std::string& block) noexcept;
   Run* take_run() noexcept;
 
@@ -64,9 +71,10 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   std::string_view request_id_, traceparent_;  // the client's own, or of the memory below
   char minted_id_[20], minted_trace_[55], client_address_[46];
   std::uint8_t client_address_size_ = 0;
-  std::uint64_t head_ns_, received_ns_ = 0, overhead_ns_ = 0, unix_ms_;
+  std::uint64_t head_ns_, unix_ms_, bytes_in_ = 0;
+  std::uint64_t overhead_ns_ = 0, answer_ns_ = 0;  // answer_ns_: when the answer came, until it was sent
   std::uint32_t status_ = 0;
-  bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false;
+  bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false, left_ = false;
 };
 
 // Appends the end-to-end headers of an engine's response as "Name: value\r\n" lines.

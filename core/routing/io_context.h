@@ -12,11 +12,13 @@
 #include <vector>
 
 #include "api/body_scan.h"
+#include "http/buffer.h"
 #include "http/event_loop.h"
 #include "http/upstream.h"
 #include "plugin/environment.h"
 #include "routing/selection.h"
 #include "routing/view.h"
+#include "routing/waiting.h"
 #include "telemetry/access_log.h"
 #include "telemetry/metrics.h"
 
@@ -27,7 +29,7 @@ class Run;
 struct IoContext {
   IoContext(http::EventLoop& l, const ViewHub& hub, http::UpstreamLimits limits, plugin::HostEnvironment& env,
             telemetry::GatewayMetrics& m)
-      : loop(l), view(hub), pool(l, limits), environment(env), metrics(m), selector(env) {}
+      : loop(l), view(hub), pool(l, limits), environment(env), metrics(m), selector(env), waiting(l, hub) {}
   ~IoContext();
 
   http::EventLoop& loop;
@@ -36,12 +38,14 @@ struct IoContext {
   plugin::HostEnvironment& environment;
   telemetry::GatewayMetrics& metrics;
   telemetry::AccessLog* access_log = nullptr;  // null: off
+  http::BodyBudget* budget = nullptr;          // of all buffered bodies; null: without limit
   api::BodyScanner scanner;
+  static constexpr std::size_t scan_here = 1u << 20;  // what is larger is scanned off the loop's thread
   Selector selector;
+  WaitingRuns waiting;
   static constexpr std::size_t most_spare_scans = 64;
   std::vector<api::BodyScan> spare_scans;  // with their memory
   std::string scratch;                     // for heads
-  std::uint32_t wait_ms = 10'000;          // how long a request whose policy says WAIT may be parked
 
   // Runs work elsewhere and comes back to this loop; for bodies too big to scan in passing. Unset: everything
   // is scanned here.

@@ -1,5 +1,5 @@
 // The life of a leg: start, answer, failure, cancellation, end. The relay to the client stands in
-// leg_relay.cc.
+// leg_relay.cc, answers that are kept for other legs in leg_drain.cc.
 #include "routing/leg.h"
 
 #include <algorithm>
@@ -7,14 +7,11 @@
 
 #include "http/header_rules.h"
 #include "routing/cancel_call.h"
-#include "routing/capture.h"
 #include "routing/exchange.h"
 #include "routing/run.h"
 
 namespace tidegate::routing {
 namespace {
-
-constexpr std::size_t max_drained = 16u << 20;  // of a leg whose response is kept for captures
 
 std::string_view view(const tg_str& s) noexcept { return {s.ptr ? s.ptr : "", s.ptr ? s.len : 0}; }
 
@@ -51,6 +48,7 @@ Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attemp
       graph_(std::move(graph)),
       spec_(spec),
       worker_(std::move(worker)),
+      drained_(run.io().budget),
       index_(index),
       attempt_(attempt),
       tokens_counted_(run.tokens_estimate()),
@@ -78,34 +76,6 @@ const http::StreamStats Leg::stats() const noexcept {
 std::string_view Leg::open_event_closing() const noexcept {
   const auto* sse = std::get_if<http::SseObserver>(&observer_);
   return sse ? sse->closing() : std::string_view();
-}
-
-// The required member that a later leg wants and this leg's drained answer lacks; empty: all are there.
-std::string_view Leg::missing_member() const noexcept {
-  std::string value;
-  for (std::uint32_t next = index_ + 1; const Leg* leg = run_.plan_leg(next); ++next) {
-    for (std::uint32_t i = 0; i < leg->spec().capture_count; ++i) {
-      const tg_capture& capture = leg->spec().captures[i];
-      if (!capture.required || capture.legs_back != next - index_) continue;
-      if (!find_member(drained_, view(capture.member), value)) return view(capture.member);
-    }
-  }
-  return {};
-}
-
-// A required member that is not there was the earlier leg's failure, and whoever ignores that goes on without
-// it.
-void Leg::capture_into(std::vector<api::BodyEdit>& edits) noexcept {
-  captured_.reserve(spec_.capture_count);
-  for (std::uint32_t i = 0; i < spec_.capture_count; ++i) {
-    const tg_capture& capture = spec_.captures[i];
-    const Leg* from = run_.plan_leg(index_ - capture.legs_back);
-    std::string value;
-    if (!from || !from->answered() || !find_member(from->drained(), view(capture.member), value)) continue;
-    captured_.push_back(std::move(value));
-    const std::string_view into = view(capture.into).empty() ? view(capture.member) : view(capture.into);
-    edits.push_back({api::BodyEdit::Kind::set, into, captured_.back()});
-  }
 }
 
 // False: the body can't be edited.
@@ -191,10 +161,12 @@ void Leg::resume() noexcept {
 void Leg::on_request_sent() noexcept {
   sent_ns_ = run_.io().loop.now_ns();
   run_.leg_sent();
-  if (!call_ || call_->reused()) return;
-  const double connect = static_cast<double>(sent_ns_ - started_ns_) * 1e-9;
-  run_.io().metrics.upstream_connect.observe(connect);
-  if (worker_->metrics()) worker_->metrics()->connect.observe(connect);
+}
+
+void Leg::on_connected(std::uint64_t took_ns) noexcept {
+  const double seconds = static_cast<double>(took_ns) * 1e-9;
+  run_.io().metrics.upstream_connect.observe(seconds);
+  if (worker_->metrics()) worker_->metrics()->connect.observe(seconds);
 }
 
 void Leg::on_limit() noexcept {
@@ -252,17 +224,7 @@ void Leg::on_response_body(const http::BodyPart& part) noexcept {
   if (lingering_) return part.last ? void() : cut();  // what ends at once needs no cancel action
   switch (spec_.response) {
     case TG_RESPONSE_RELAY: return relay(part);
-    case TG_RESPONSE_DRAIN:
-      for (std::size_t i = 0; i < part.count; ++i)
-        drained_.append(static_cast<const char*>(part.pieces[i].iov_base), part.pieces[i].iov_len);
-      if (drained_.size() > max_drained) {
-        call_->cancel();
-        call_ = nullptr;
-        send_cancel();
-        fail({api::errors::upstream_response_too_large, TG_E_LIMIT, http_status_,
-              "worker " + worker_->spec().id + ": a drained response is larger than 16 MiB"});
-      }
-      return;
+    case TG_RESPONSE_DRAIN: return drain(part);
     default: return;
   }
 }
@@ -277,16 +239,20 @@ void Leg::answer() noexcept {
 void Leg::on_response_end() noexcept {
   call_ = nullptr;
   if (spec_.response == TG_RESPONSE_DRAIN && !lingering_) {
-    usage_ = http::read_usage(drained_, false);
-    if (const std::string_view name = missing_member(); !name.empty())
-      return fail({api::errors::upstream_invalid_response, TG_E_INVALID, http_status_,
-                   "worker " + worker_->spec().id + ": the answer has no member '" + std::string(name) +
-                       "', which the next leg needs"});
+    drained_.seal();
+    usage_ = http::read_usage(drained_.view(), false);
+    want_members();
+    if (members_.any_wanted()) return scan_answer();
   }
+  response_ended();
+}
+
+void Leg::response_ended() noexcept {
   ok_ = true;
   if (lingering_) return cut();
   const bool was_answered = state_ == State::answered;
   if (const auto* sse = std::get_if<http::SseObserver>(&observer_)) usage_ = sse->stats().usage;
+  if (soft_failure_) count_failure({.http_status = http_status_});
   end(soft_failure_ ? TG_OUTCOME_FAILED : TG_OUTCOME_OK, soft_failure_ ? TG_E_UNAVAILABLE : TG_OK);
   if (!was_answered) run_.leg_answered(*this);
   run_.leg_ended(*this);
@@ -310,8 +276,10 @@ void Leg::fail(LegFailure failure) noexcept {
 }
 
 void Leg::count_failure(const LegFailure& failure) noexcept {
-  // Our own shortage of descriptors is no worker's failure.
-  if (!worker_->metrics() || failure.code.code == api::errors::out_of_descriptors.code) return;
+  // Our own shortage of descriptors or of memory is no worker's failure.
+  if (!worker_->metrics() || failure.code.code == api::errors::out_of_descriptors.code ||
+      failure.code.code == api::errors::body_budget_exhausted.code)
+    return;
   using telemetry::WorkerError;
   WorkerError kind = WorkerError::reset;
   if (failure.code.code == api::errors::upstream_connect_failed.code) kind = WorkerError::connect;
@@ -353,7 +321,7 @@ void Leg::cut() noexcept {
 
 // Only for what the worker has whole and has not answered whole.
 void Leg::send_cancel() noexcept {
-  if (spec_.cancel.method.len == 0 || !sent() || ok_) return;
+  if (spec_.cancel.method.len == 0 || !sent() || ok_ || whole_) return;
   CancelCall::send(run_.io(), *worker_, view(spec_.cancel.method), view(spec_.cancel.path),
                    view(spec_.cancel.body));
 }
@@ -374,6 +342,7 @@ void Leg::end(std::uint32_t outcome, tg_status status) noexcept {
                                   : LegOutcome::failed;
   run_.io().metrics.legs[static_cast<std::size_t>(kind)].add();
   complete(status);
+  run_.io().waiting.leg_ended(run_);
 }
 
 void Leg::complete(tg_status status) noexcept {
@@ -396,8 +365,8 @@ void Leg::complete(tg_status status) noexcept {
   c.output_events = static_cast<std::uint32_t>(stats().token_events);
   c.stage = spec_.stage;
   c.queue_us = sent_ns_ > selected_ns_ ? (sent_ns_ - selected_ns_) / 1000 : 0;
-  c.ttft_us = first_byte_ns_ > started_ns_ ? (first_byte_ns_ - started_ns_) / 1000 : 0;
-  c.total_us = started_ns_ != 0 && now > started_ns_ ? (now - started_ns_) / 1000 : 0;
+  c.ttft_us = sent() && first_byte_ns_ > sent_ns_ ? (first_byte_ns_ - sent_ns_) / 1000 : 0;
+  c.total_us = sent() && now > sent_ns_ ? (now - sent_ns_) / 1000 : 0;
   policy_.complete(run_.request(), spec_.cookie, spec_.ticket, c);
 }
 

@@ -18,10 +18,12 @@
 #include "api/errors.h"
 #include "api/splice.h"
 #include "fleet/worker.h"
+#include "http/buffer.h"
 #include "http/event_loop.h"
 #include "http/sse.h"
 #include "http/upstream.h"
 #include "plugin/policy_node.h"
+#include "routing/capture.h"
 #include "routing/pooled.h"
 #include "routing/transform.h"
 
@@ -67,17 +69,21 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   bool needs_body() const noexcept { return !ended() && (!sent() || (http_status_ == 0 && !lingering_)); }
   std::uint32_t outcome() const noexcept { return outcome_; }
   std::uint32_t http_status() const noexcept { return http_status_; }
-  const std::string& drained() const noexcept { return drained_; }
+  std::string_view drained() const noexcept { return drained_.view(); }
+  std::string_view member(std::string_view name) const noexcept { return members_.find(name); }
   const http::StreamStats stats() const noexcept;
-  std::uint64_t ttft_ns() const noexcept { return first_byte_ns_ ? first_byte_ns_ - started_ns_ : 0; }
-  std::string_view open_event_closing() const noexcept;  // of a relayed event stream
-  bool said_all() const noexcept;                        // [DONE] was relayed, and no event is open
-  void finish() noexcept;  // where it said_all(): the client's response ends well
+  bool under_way() const noexcept { return call_ != nullptr; }
+  bool relayed_whole() const noexcept { return body_done_; }
+  std::uint64_t first_byte_ns() const noexcept { return first_byte_ns_; }  // 0: none yet
+  std::string_view open_event_closing() const noexcept;                    // of a relayed event stream
+  bool said_all() const noexcept;  // [DONE] was relayed, and no event is open
+  void finish() noexcept;          // where it said_all(): the client's response ends well
 
  private:
   enum class State : std::uint8_t { waiting, started, answered, ended };
   using Observer = std::variant<std::monostate, http::SseObserver, http::JsonTailObserver>;
 
+  void on_connected(std::uint64_t took_ns) noexcept override;
   void on_request_sent() noexcept override;
   void on_response_head(const http::ResponseHead& head, http::BodyKind kind) noexcept override;
   void on_response_body(const http::BodyPart& part) noexcept override;
@@ -88,6 +94,11 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   bool make_body() noexcept;
   void capture_into(std::vector<api::BodyEdit>& edits) noexcept;
   std::string_view missing_member() const noexcept;
+  void want_members() noexcept;
+  void drain(const http::BodyPart& part) noexcept;
+  void scan_answer() noexcept;
+  void answer_scanned() noexcept;
+  void response_ended() noexcept;
   bool make_head(std::string& out, std::size_t body_bytes) noexcept;
   void relay(const http::BodyPart& part) noexcept;
   void relay_empty(const http::ResponseHead& head) noexcept;
@@ -108,22 +119,23 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   std::shared_ptr<const RouteGraph> graph_;
   tg_leg spec_;
   fleet::WorkerPtr worker_;
+  http::Body drained_;
   http::UpstreamCall* call_ = nullptr;
   std::uint32_t index_, attempt_, tokens_counted_;
   State state_ = State::waiting;
   bool ok_ = false, lingering_ = false, event_stream_ = false, body_done_ = false, soft_failure_ = false;
+  bool whole_ = false;  // the worker has answered whole
   std::uint32_t outcome_ = TG_OUTCOME_CANCELLED, http_status_ = 0;
   std::uint64_t selected_ns_, started_ns_ = 0, sent_ns_ = 0, first_byte_ns_ = 0, last_piece_ns_ = 0;
   std::string head_block_;  // the client's response head, until it is sent
   bool fixed_ = false;      // the response has a length
   std::uint64_t length_ = 0;
-  std::string drained_;
+  AnswerMembers members_;
   Observer observer_;
   http::TokenUsage usage_;
   std::vector<iovec> body_;
   std::unique_ptr<api::Splice> splice_;
   std::unique_ptr<Transformer> transformer_;
-  std::vector<std::string> captured_;
   http::Timer limit_{http::Timer::of<&Leg::on_limit>, this};
 };
 

@@ -25,8 +25,9 @@ void Leg::note_first_byte() noexcept {
   const std::uint64_t ttft = first_byte_ns_ - started_ns_;
   ewma(worker_->live().ttft_ewma_us, ttft / 1000);
   if (worker_->metrics()) worker_->metrics()->ttft.observe(static_cast<double>(ttft) * 1e-9);
-  if (spec_.response == TG_RESPONSE_RELAY && run_.route_metrics())
-    run_.route_metrics()->ttft.observe(static_cast<double>(ttft) * 1e-9);
+  if (spec_.response != TG_RESPONSE_RELAY || lingering_ || !run_.exchange() || !run_.route_metrics()) return;
+  const std::uint64_t since_head = first_byte_ns_ - run_.exchange()->head_ns();
+  run_.route_metrics()->ttft.observe(static_cast<double>(since_head) * 1e-9);
 }
 
 // The hot path of a stream: nothing is copied or allocated while the client keeps up.
@@ -37,9 +38,11 @@ void Leg::relay(const http::BodyPart& part) noexcept {
     if (limit_.armed()) limit_.disarm();
     if (run_.transforming())
       transformer_ = std::make_unique<Transformer>(
-          event_stream_, [this](std::string_view data, bool sse, bool last, std::string& out) {
+          event_stream_,
+          [this](std::string_view data, bool sse, bool last, std::string& out) {
             return run_.transform(*this, data, sse, last, out);
-          });
+          },
+          run_.io().budget);
     exchange.begin_response(http_status_, head_block_, fixed_ && !transformer_, length_, true, event_stream_);
     std::string().swap(head_block_);
   }
@@ -110,8 +113,10 @@ bool Leg::relay_transformed(const http::BodyPart& part) noexcept {
   if (!held) {
     call_->cancel();
     call_ = nullptr;
-    fail({api::errors::upstream_response_too_large, TG_E_LIMIT, http_status_,
-          "worker " + worker_->spec().id + ": a body to be transformed is larger than 16 MiB"});
+    fail(
+        {api::errors::upstream_response_too_large, TG_E_LIMIT, http_status_,
+         "worker " + worker_->spec().id +
+             ": a body to be transformed is larger than 16 MiB, or than server.body_budget leaves room for"});
     return true;
   }
   if (part.last) transformer_->end(out);

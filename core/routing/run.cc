@@ -10,7 +10,12 @@ namespace tidegate::routing {
 namespace {
 
 constexpr std::uint32_t starting_poll_ms = 25;
-constexpr std::size_t scan_here = 1u << 20;  // larger bodies are scanned off the I/O thread
+constexpr std::uint32_t first_poll_ms = 25, most_poll_ms = 400;  // of a policy that names no time itself
+
+// Rounded up: who comes back earlier is refused again.
+std::uint32_t retry_after_s(const tg_plan& plan) noexcept {
+  return std::max(1u, plan.retry_after_ms / 1000 + (plan.retry_after_ms % 1000 != 0));
+}
 
 }  // namespace
 
@@ -39,6 +44,7 @@ Run::~Run() {
 
 void Run::leave_list() noexcept {
   if (!std::exchange(listed_, false)) return;
+  unpark();
   (prev ? prev->next : io_.first_run) = next;
   if (next) next->prev = prev;
 }
@@ -74,9 +80,9 @@ void Run::start() {
   if (body_.empty())
     return refuse(api::errors::invalid_json, "the body is empty; expected a JSON object (line 1, column 1)");
   body_.seal();
-  if (body_.size() <= scan_here || !io_.offload) return scan_body();
+  if (body_.size() <= IoContext::scan_here || !io_.offload) return scan_body();
   // The run stays while the scan is under way, whatever the client does.
-  scanning_ = true;
+  hold();
   auto error = std::make_shared<api::ScanError>();
   auto ok = std::make_shared<bool>(false);
   io_.offload(
@@ -85,9 +91,8 @@ void Run::start() {
         *ok = scanner.scan(body_.view(), prompt, scan_, *error);
       },
       [this, error, ok] {
-        scanning_ = false;
-        if (exchange_) return scanned(*ok, std::move(*error));
-        end_if_done();
+        if (exchange_) scanned(*ok, std::move(*error));
+        let_go();
       });
 }
 
@@ -181,12 +186,11 @@ void Run::attempt_plan() noexcept {
     case Choice::Kind::wait: return park(choice.plan->retry_after_ms);
     case Choice::Kind::shed:
       return refuse({429, "shed_by_policy"}, "the fleet is too busy for this request",
-                    std::max(1u, choice.plan->retry_after_ms / 1000));
+                    retry_after_s(*choice.plan));
     case Choice::Kind::fail:
       if (attempt_ > 0) return fail_client(last_failure_);
       return refuse(api::errors::server_selection_failed,
-                    "the routing policy found no worker for this request",
-                    std::max(1u, choice.plan->retry_after_ms / 1000));
+                    "the routing policy found no worker for this request", retry_after_s(*choice.plan));
     case Choice::Kind::no_candidates: break;
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
@@ -201,13 +205,39 @@ void Run::attempt_plan() noexcept {
          2);
 }
 
-// The policy wants to be asked again later. Membership changes bring a new view, so the newest is taken then.
+// The policy wants to be asked again when something has changed. What wakes a run tells that at once; its own
+// timer is for what nobody tells. Membership changes bring a new view, so the newest is taken then.
 void Run::park(std::uint32_t ms) noexcept {
   const std::uint64_t now = io_.loop.now_ns();
-  if (parked_since_ns_ == 0) parked_since_ns_ = now;
-  if (now - parked_since_ns_ > std::uint64_t{io_.wait_ms} * 1'000'000)
+  if (parked_since_ns_ == 0) {
+    parked_since_ns_ = now;
+    poll_ms_ = first_poll_ms;
+    io_.waiting.add(*this);
+  }
+  const std::uint64_t waited_ms = (now - parked_since_ns_) / 1'000'000;
+  if (waited_ms >= target_.route->wait_ms)
     return refuse(api::errors::no_available_workers, "no worker became free within the waiting time", 2);
-  io_.loop.arm(parked_, std::clamp(ms, 10u, 1000u));
+  if (ms == 0) {
+    ms = poll_ms_;
+    poll_ms_ = std::min(2 * poll_ms_, most_poll_ms);
+  }
+  const std::uint64_t left = target_.route->wait_ms - waited_ms;
+  io_.loop.arm(parked_, io_.view.newer() ? 0 : std::min<std::uint64_t>(std::max(ms, 10u), left));
+}
+
+void Run::unpark() noexcept {
+  parked_.disarm();
+  if (parked_since_ns_ == 0) return;
+  io_.waiting.remove(*this);
+  began_ns_ += io_.loop.now_ns() - parked_since_ns_;  // nothing of that was the gateway's own time
+  parked_since_ns_ = 0;
+}
+
+bool Run::wake(std::uint32_t ms) noexcept {
+  const std::uint64_t at = io_.loop.now_ms() + ms;
+  if (parked_.armed() && parked_.expiry() <= at) return false;
+  io_.loop.arm_at(parked_, at);
+  return true;
 }
 
 void Run::on_parked() noexcept {
@@ -266,7 +296,7 @@ void Run::client_writable() noexcept {
 
 void Run::detach(bool client_gone) noexcept {
   exchange_ = nullptr;
-  parked_.disarm();
+  unpark();
   if (client_gone) cancel_plan();
   // Without the client's head nothing can be sent any more.
   for (const auto& leg : legs_)
@@ -293,8 +323,13 @@ void Run::release_unneeded() noexcept {
   spans_ = {};
 }
 
+void Run::let_go() noexcept {
+  --scans_;
+  end_if_done();
+}
+
 void Run::end_if_done() noexcept {
-  if (exchange_ || ended_ || starting_ || scanning_) return;
+  if (exchange_ || ended_ || starting_ || scans_ != 0) return;
   for (const auto& leg : legs_)
     if (!leg->ended()) return;
   ended_ = true;

@@ -65,7 +65,9 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   void leg_answered(Leg& leg) noexcept;
   void leg_ended(Leg& leg) noexcept;  // well
   void leg_failed(Leg& leg, const LegFailure& failure) noexcept;
-  void leg_gone(Leg& leg) noexcept;  // cancelled
+  void leg_gone(Leg& leg) noexcept;   // cancelled
+  void hold() noexcept { ++scans_; }  // until let_go(): work elsewhere borrows the run
+  void let_go() noexcept;
   bool transform(const Leg& leg, std::string_view data, bool sse, bool last, std::string& out) noexcept;
 
   const std::vector<std::unique_ptr<Leg>>& legs() const noexcept { return legs_; }
@@ -79,7 +81,11 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::string_view relay_closing() const noexcept;            // what ends the relayed stream's open event
   std::string explain() const;                                // value of x-tidegate-route
 
-  Run *next = nullptr, *prev = nullptr;  // the context's list
+  // A waiting run asks again in `ms`; false: it does so anyway by then.
+  bool wake(std::uint32_t ms) noexcept;
+
+  Run *next = nullptr, *prev = nullptr;                  // the context's list
+  Run *waiting_next = nullptr, *waiting_prev = nullptr;  // those that wait
 
  private:
   std::string_view header(std::string_view name) const noexcept override;
@@ -94,6 +100,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   void start_ready() noexcept;
   void cancel_plan() noexcept;
   void park(std::uint32_t ms) noexcept;
+  void unpark() noexcept;
   void on_parked() noexcept;
   void refuse(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s = 0,
               std::string_view param = {}) noexcept;
@@ -118,9 +125,10 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::uint32_t plan_first_ = 0, plan_count_ = 0;
   std::vector<std::uint32_t> tried_;
   std::uint32_t attempt_ = 0, tokens_estimate_ = 0, retry_after_ms_ = 0;
-  std::uint64_t parked_since_ns_ = 0;
+  std::uint64_t parked_since_ns_ = 0;      // 0: it does not wait
+  std::uint32_t poll_ms_ = 0, scans_ = 0;  // scans_: under way on other threads
   bool plan_running_ = false, committed_ = false, transform_ = false, fallback_ = false, ended_ = false;
-  bool starting_ = false, scanning_ = false, listed_ = true;
+  bool starting_ = false, listed_ = true;
   LegFailure last_failure_;
   std::string reason_, model_;
   http::Timer parked_{http::Timer::of<&Run::on_parked>, this};

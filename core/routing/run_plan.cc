@@ -20,6 +20,7 @@ Leg* Run::plan_leg(std::uint32_t index) noexcept {
 }
 
 void Run::begin_plan(const Choice& choice) noexcept {
+  unpark();
   policy_ = choice.policy;
   if (choice.fallback && !fallback_ && route_metrics_) route_metrics_->fallbacks.add();
   fallback_ = choice.fallback;
@@ -58,9 +59,9 @@ void Run::start_ready() noexcept {
       captures_there &= from && from->ended();
     }
     if (!captures_there) break;
-    if (attempt_ == 0 && i == 0) exchange_->note_overhead(io_.environment.monotonic_ns() - began_ns_);
     const std::uint32_t plan = plan_first_;
     leg.start();
+    if (exchange_ && leg.under_way()) exchange_->note_left(began_ns_);
     // A leg that fails in its own start may have brought a new plan: that one begins with its first leg.
     i = plan == plan_first_ ? i + 1 : 0;
   }
@@ -125,7 +126,7 @@ struct StringOut {
 bool Run::transform(const Leg& leg, std::string_view data, bool sse, bool last, std::string& out) noexcept {
   std::array<tg_str, TG_MAX_LEGS> earlier{};
   for (std::uint32_t i = 0; i < plan_count_; ++i) {
-    const std::string& body = plan_leg(i)->drained();
+    const std::string_view body = plan_leg(i)->drained();
     earlier[i] = {body.data(), body.size()};
   }
   tg_transform_args args{};

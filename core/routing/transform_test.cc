@@ -50,3 +50,37 @@ TEST_CASE("a body that can't be held is refused") {
   for (int i = 0; i < 17 && ok; ++i) ok = transformer.feed(piece, out);
   CHECK_FALSE(ok);
 }
+
+TEST_CASE("what is held is not searched again from its beginning with every piece") {
+  // Twice over, a search from the start each time would look at 10^12 bytes.
+  Transformer transformer(true, apply);
+  const std::string line = "data: " + std::string(250, 'x') + "\n";
+  std::string out;
+  for (int i = 0; i < 60'000; ++i) REQUIRE(transformer.feed(line, out));
+  CHECK(out.empty());
+  REQUIRE(transformer.feed("\n", out));
+  CHECK(out.size() == 60'000 * line.size() + 1);
+  out.clear();
+  REQUIRE(transformer.feed("data: ", out));
+  for (int i = 0; i < 120'000; ++i) REQUIRE(transformer.feed("of a line that does not end, a piece", out));
+  CHECK(out.empty());
+  REQUIRE(transformer.feed("\n\ndata: abc\n\n", out));
+  CHECK(out.ends_with("data: Abc\n\n"));
+}
+
+TEST_CASE("what is held is charged to the budget of all bodies, and given back") {
+  tidegate::http::BodyBudget budget(1u << 20);
+  {
+    Transformer transformer(true, apply, &budget);
+    std::string out;
+    REQUIRE(transformer.feed("data: a\n\ndata: ", out));
+    CHECK(budget.used() == 0);
+    REQUIRE(transformer.feed(std::string(500'000, 'x'), out));
+    CHECK(budget.used() > 400'000);
+    REQUIRE(transformer.feed("\n\n", out));
+    CHECK(budget.used() == 0);
+    REQUIRE(transformer.feed(std::string(1'000'000, 'x'), out));
+    CHECK_FALSE(transformer.feed(std::string(100'000, 'x'), out));
+  }
+  CHECK(budget.used() == 0);
+}

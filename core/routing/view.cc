@@ -45,7 +45,21 @@ void ViewHub::publish(ViewPtr view) {
     view_.swap(view);
   }
   epoch_.fetch_add(1, std::memory_order_release);
-  // The old view, if this was its last owner, ends here: outside the lock.
+  {
+    std::lock_guard lock(listeners_mutex_);
+    for (ViewListener* listener : listeners_) listener->published();
+  }
+  // The old view, if this was its last owner, ends here: outside the locks.
+}
+
+void ViewHub::listen(ViewListener& listener) const {
+  std::lock_guard lock(listeners_mutex_);
+  listeners_.push_back(&listener);
+}
+
+void ViewHub::unlisten(ViewListener& listener) const noexcept {
+  std::lock_guard lock(listeners_mutex_);
+  std::erase(listeners_, &listener);
 }
 
 ViewPtr ViewHub::current() const {

@@ -34,6 +34,7 @@ struct Route {
   std::string policy_name, fallback_name;  // components
   std::uint32_t attempts = 3;
   std::vector<std::uint32_t> retry_statuses;
+  std::uint32_t wait_ms = 10'000;  // how long a request may wait for a worker
   http::UpstreamTimeouts timeouts;
 };
 
@@ -82,16 +83,28 @@ class View {
 };
 using ViewPtr = std::shared_ptr<const View>;
 
+class ViewListener {
+ public:
+  virtual void published() noexcept = 0;  // by who publishes; must be quick and publish nothing
+
+ protected:
+  ~ViewListener() = default;
+};
+
 class ViewHub {
  public:
   void publish(ViewPtr view);
+  // Any thread. After unlisten() nothing is called any more.
+  void listen(ViewListener& listener) const;
+  void unlisten(ViewListener& listener) const noexcept;
   ViewPtr current() const;
   // Changes with each publication. Acquire pairs with publish()'s release only so that a loop that sees the
   // new number also finds the new pointer under the mutex; the view's content is published by the mutex.
   std::uint64_t epoch() const noexcept { return epoch_.load(std::memory_order_acquire); }
 
  private:
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_, listeners_mutex_;
+  mutable std::vector<ViewListener*> listeners_;
   ViewPtr view_;
   std::atomic<std::uint64_t> epoch_{0};
 };
@@ -107,6 +120,7 @@ class LoopView {
     }
     return view_;
   }
+  bool newer() const noexcept { return hub_.epoch() != epoch_; }  // than what get() gave last
 
  private:
   const ViewHub& hub_;

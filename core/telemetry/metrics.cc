@@ -86,8 +86,8 @@ struct GatewayMetrics::Families {
   Family& worker_errors = sparse("worker_errors_total", "What went wrong with a worker, by kind", 100000);
   Family& worker_ttft =
       histogram("worker_ttft_seconds", "From a leg's start to the first byte of its body", ttft_bounds, true);
-  Family& worker_connect =
-      histogram("worker_connect_seconds", "Time to connect to a worker", short_bounds, true);
+  Family& worker_connect = histogram("worker_connect_seconds",
+                                     "Time to connect to a worker, of new connections", short_bounds, true);
   Family& worker_inflight = gauge("worker_inflight", "Legs selected for a worker and not ended");
   Family& worker_state = gauge("worker_state", "0 starting, 1 ready, 2 draining, 3 unhealthy, 4 gone");
   Family& plugin_slips =
@@ -126,8 +126,8 @@ GatewayMetrics::GatewayMetrics(MetricsRegistry& registry, const BuildInfo& build
   MetricsRegistry& r = registry;
   overhead = r.histogram(
       f.histogram("gateway_overhead_seconds",
-                  "The gateway's own time: request complete to sent upstream, and answer's head received "
-                  "to sent",
+                  "The gateway's own time: from the request complete to its first leg on the way, and from "
+                  "the answer's first bytes to their being sent on; of requests that were sent to a worker",
                   short_bounds));
   attempts = r.histogram(f.histogram("request_attempts", "Attempts a request took", attempt_bounds));
   retries = r.counter(f.counter("retries_total", "Attempts after the first, of all routes"));

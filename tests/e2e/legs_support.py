@@ -6,7 +6,7 @@ import pathlib
 import shlex
 import subprocess
 
-from harness import BINARY, PLUGINS, Scenario, get, wait_for
+from harness import BINARY, PLUGINS, Scenario, chat_body, get, post, wait_for
 
 BUILD = pathlib.Path(os.environ.get("TIDEGATE_BUILD", BINARY.parent.parent))
 TEST_PLUGINS = BUILD / "lib/tidegate/test-plugins"
@@ -81,6 +81,29 @@ class PolicyScenario(Scenario):
         for _ in range(2):
             self.assertEqual(200, client.exchange(get("/liveness")).status)
         client.close()
+
+
+class PlannedScenario(PolicyScenario):
+    """Requests whose plan stands in their header X-Plan (tests/legs/planner.cc); scripted engines, one a slot."""
+    workers = 2
+
+    def setUp(self):
+        super().setUp()
+        self.engines = [self.raw_engine(f"engine {n}") for n in range(self.workers)]
+
+    def serve(self, **options):
+        self.proxy = self.gateway(*self.engines, config=routed_by("planner", **options))
+        return self.proxy
+
+    def ask(self, plan, body=chat_body(), headers=(), **options):
+        if not hasattr(self, "proxy"):
+            self.serve(**options)
+        return self.client(self.proxy).send(post(body, headers=[f"X-Plan: {plan}", *headers]))
+
+    def take(self, number):
+        """(connection, request): the next request that this engine gets, whole"""
+        connection = self.engines[number].next_connection()
+        return connection, connection.read_message()
 
 
 def sanitizer_flags():

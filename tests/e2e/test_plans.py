@@ -1,39 +1,18 @@
-"""Plans as the policy `planner` writes them from the header X-Plan (tests/legs/planner.cc): verdicts, plans
-made anew, answers of every kind, plans of many legs."""
+"""Plans as the policy `planner` writes them from the header X-Plan (tests/legs/planner.cc): legs that outlive
+their attempt, ends of streams, plans of many legs, transforms."""
 
 import json
+import select
 import unittest
 
-from harness import SSE_HEAD, accept_any, chat_body, chunk, json_response, post, sse_events, wait_for, worker
-from legs_support import PolicyScenario, instance, routed_by, settle_log
+from harness import SSE_HEAD, accept_any, chat_body, chunk, json_response, post, sse_events, wait_for
+from legs_support import PlannedScenario, instance, routed_by, settle_log
 
 BODY = chat_body()
 STREAM = chat_body(stream=True)
 
 
-class Planned(PolicyScenario):
-    workers = 2
-
-    def setUp(self):
-        super().setUp()
-        self.engines = [self.raw_engine(f"engine {n}") for n in range(self.workers)]
-
-    def serve(self, **options):
-        self.proxy = self.gateway(*self.engines, config=routed_by("planner", **options))
-        return self.proxy
-
-    def ask(self, plan, body=BODY, headers=(), **options):
-        if not hasattr(self, "proxy"):
-            self.serve(**options)
-        return self.client(self.proxy).send(post(body, headers=[f"X-Plan: {plan}", *headers]))
-
-    def take(self, number):
-        """(connection, request): the next request that this engine gets, whole"""
-        connection = self.engines[number].next_connection()
-        return connection, connection.read_message()
-
-
-class LegsThatLinger(Planned):
+class LegsThatLinger(PlannedScenario):
     """A leg that may not be cut off yet outlives its attempt, and still ends with the policy that chose it."""
     workers = 3
     first_plan = "0 drain;2 with late"
@@ -106,104 +85,7 @@ class LegsThatLinger(Planned):
         abort.send(json_response())
 
 
-class Explanations(Planned):
-    """X-Tidegate-Route says what was decided, in one line of printable characters."""
-
-    def test_a_reason_can_bring_no_header_and_no_body(self):
-        client = self.ask("0", headers=["X-Tidegate-Route: 1", "X-Why: key=a\\nX-Forged: 1\\n\\n{}"])
-        self.take(0)[0].send(json_response())
-        answer = client.read_message()
-        self.assertEqual((200, [], b'{"ok":true}'), (answer.status, answer.head.all("X-Forged"), answer.body))
-        self.assertIn("why=key=a??X-Forged: 1????{}", answer.head.get("X-Tidegate-Route"))
-
-    def test_a_reason_is_bounded(self):
-        client = self.ask("0", headers=["X-Tidegate-Route: 1", "X-Why: " + "long" * 1000])
-        self.take(0)[0].send(json_response())
-        self.assertTrue(client.read_message().head.get("X-Tidegate-Route").endswith("why=" + "long" * 50))
-
-
-class Refusals(Planned):
-    """What an engine answers other than 2xx."""
-    BUSY = json_response(b'{"error":"busy"}', b"503 Service Unavailable", [b"Retry-After: 7"])
-
-    def relayed(self, client):
-        answer = client.read_message()
-        self.assertEqual((503, "7", b'{"error":"busy"}'),
-                         (answer.status, answer.head.get("Retry-After"), answer.body))
-
-    def test_a_refusal_that_is_not_planned_anew_is_relayed(self):
-        client = self.ask("0 errors stop")
-        self.take(0)[0].send(self.BUSY)
-        self.relayed(client)
-        self.assertTrue(self.engines[1].untouched())
-        self.assert_legs(self.proxy, failed=1)
-
-    def test_a_refusal_that_is_planned_anew_is_not(self):
-        client = self.ask("0 errors|1 errors")
-        self.take(0)[0].send(self.BUSY)
-        self.take(1)[0].send(json_response())
-        self.assertEqual(200, client.read_message().status)
-
-    def test_the_last_workers_refusal_is_relayed(self):
-        client = self.ask("0 errors|1 errors")
-        self.take(0)[0].send(json_response(status=b"503 Busy"))
-        self.take(1)[0].send(self.BUSY)
-        self.relayed(client)
-
-    def test_of_several_legs_the_relayed_ones_refusal_is_relayed(self):
-        client = self.ask("0 drain;1 errors", attempts=1)
-        self.take(0)[0].send(json_response())
-        self.take(1)[0].send(self.BUSY)
-        self.relayed(client)
-        self.assert_legs(self.proxy, ok=1, failed=1)
-
-    def test_a_refusal_that_is_not_to_be_relayed_is_an_error_of_ours(self):
-        client = self.ask("0", attempts=1)
-        self.take(0)[0].send(self.BUSY)
-        self.assert_error(client.read_message(), 502, "upstream_status")
-
-    def test_of_a_leg_that_is_not_relayed_the_client_gets_4xx_and_else_502(self):
-        for status, expected in ((b"301 Moved", 502), (b"304 Not Modified", 502), (b"404 Not Found", 404),
-                                 (b"422 No", 422), (b"500 Oops", 502)):
-            with self.subTest(status):
-                client = self.ask("0 drain stop;1")
-                self.take(0)[0].send(b"HTTP/1.1 " + status + b"\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n")
-                self.assert_error(client.read_message(), expected, "upstream_status")
-
-    def test_a_redirection_of_the_relayed_leg_is_relayed(self):
-        client = self.ask("0 errors")
-        self.take(0)[0].send(b"HTTP/1.1 307 Temporary Redirect\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n")
-        answer = client.read_message()
-        self.assertEqual((307, "/x"), (answer.status, answer.head.get("Location")))
-
-
-class Roles(Planned):
-    workers = 3
-
-    def test_a_refusal_is_relayed_where_no_other_worker_has_the_role(self):
-        roles = ("prefill", "prefill", "decode")
-        self.proxy = self.gateway(*[worker(engine, role=role) for engine, role in zip(self.engines, roles)],
-                                  config=routed_by("planner_pd"))
-        client = self.ask("0 drain;2 errors")
-        self.take(0)[0].send(json_response())
-        self.take(2)[0].send(Refusals.BUSY)
-        Refusals.relayed(self, client)
-        self.assert_legs(self.proxy, ok=1, failed=1)
-
-    def test_and_planned_anew_where_one_has(self):
-        roles = ("prefill", "decode", "decode")
-        self.proxy = self.gateway(*[worker(engine, role=role) for engine, role in zip(self.engines, roles)],
-                                  config=routed_by("planner_pd"))
-        client = self.ask("0 drain;1 errors|0 drain;2 errors")
-        self.take(0)[0].send(json_response())
-        self.take(1)[0].send(Refusals.BUSY)
-        self.take(0)[0].send(json_response())
-        self.take(2)[0].send(json_response())
-        self.assertEqual(200, client.read_message().status)
-        self.assert_legs(self.proxy, ok=3, failed=1)
-
-
-class Ends(Planned):
+class Ends(PlannedScenario):
     """A stream that has said [DONE] is complete, whatever comes after."""
 
     def stream(self, plan, **options):
@@ -239,6 +121,122 @@ class Ends(Planned):
         connection.reset()
         self.assertIn("error", json.loads(sse_events(client.read_chunked_rest()[0])[-1]))
         self.assert_legs(self.proxy, failed=1)
+
+
+class ManyLegs(PlannedScenario):
+    workers = 3
+
+    def answer(self, number, body=b'{"ok":true}'):
+        connection, request = self.take(number)
+        connection.send(json_response(body))
+        return request
+
+    def test_a_plan_of_sixteen_legs(self):
+        client = self.ask(";".join([f"{n % 2} drain a<{n - 1 if n else 0}" if n else "0 drain" for n in range(15)])
+                          + ";2 a<14")
+        for number in range(15):
+            self.answer(number % 2, b'{"a":%d}' % number)
+        self.assertIn(b'"a":14', self.answer(2).body)
+        self.assertEqual(200, client.read_message().status)
+        self.assert_legs(self.proxy, ok=16)
+
+    def test_one_leg_more_is_a_slip(self):
+        client = self.ask(";".join(["0 drain"] * 16 + ["1"]))
+        engine, connection = accept_any(self.engines)
+        connection.read_message()
+        connection.send(json_response())
+        self.assertEqual(200, client.read_message().status)
+        self.assertEqual(1, sum(instance(self.proxy)["slips"].values()))
+
+    def test_captures_from_two_legs_back(self):
+        client = self.ask("0 drain;1 drain;2 kv<0 rank<1 none<0")
+        self.answer(0, b'{"kv":{"a":[1,2.50]},"rank":0}')
+        self.assertEqual(BODY, self.answer(1, b'{"rank":7,"kv":0}').body)
+        self.assertEqual(BODY[:-1] + b',"kv":{"a":[1,2.50]},"rank":7}', self.answer(2).body)
+        self.assertEqual(200, client.read_message().status)
+
+    def test_captures_of_an_answer_over_a_mebibyte(self):
+        kv = b'{"blocks":"' + b"x" * (3 << 20) + b'"}'
+        client = self.ask("0 drain;1 kv<0 rank<0")
+        self.answer(0, b'{"rank":1,"kv":' + kv + b',"z":0}')
+        self.assertEqual(BODY[:-1] + b',"kv":' + kv + b',"rank":1}', self.answer(1).body)
+        self.assertEqual(200, client.read_message().status)
+
+    def test_the_client_may_leave_while_such_an_answer_is_looked_at(self):
+        for _ in range(5):
+            client = self.ask("0 drain;1 kv<0")
+            connection, _ = self.take(0)
+            connection.send(json_response(b'{"kv":"' + b"x" * (8 << 20) + b'"}'))
+            client.close()
+            connection.close()
+        self.assert_no_load(self.proxy)
+
+    def test_drained_answers_are_within_the_budget_of_all_bodies(self):
+        client = self.ask("0 drain stop;1", server={"body_budget": "1MiB", "max_body": "512KiB"})
+        connection, _ = self.take(0)
+        try:
+            connection.send(json_response(b'{"kv":"' + b"x" * (2 << 20) + b'"}'))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # at the bound the gateway closes
+        self.assert_error(client.read_message(), 503, "body_budget_exhausted")
+        self.assert_legs(self.proxy, failed=1, never_sent=1)
+
+    def test_a_leg_goes_to_a_path_of_its_own(self):
+        client = self.ask("0 drain path=/v1/prefill?x=1;1")
+        self.assertEqual("POST /v1/prefill?x=1 HTTP/1.1", self.answer(0).head.start)
+        self.assertEqual("POST /v1/chat/completions HTTP/1.1", self.answer(1).head.start)
+        self.assertEqual(200, client.read_message().status)
+
+
+class Transforms(PlannedScenario):
+    """The policy upper-cases what is relayed, and appends what the first leg answered."""
+
+    def test_a_json_body_whole_with_the_earlier_answer(self):
+        client = self.ask("0 drain;1;transform")
+        self.take(0)[0].send(json_response(b'{"logprobs":[1]}'))
+        connection, _ = self.take(1)
+        whole = json_response(b'{"text":"abc"}')
+        connection.send(whole[:-5])
+        connection.send(whole[-5:])
+        self.assertEqual(b'{"TEXT":"ABC"}{"logprobs":[1]}', client.read_message().body)
+
+    def test_a_stream_event_by_event(self):
+        client = self.ask("0 drain;1;transform", STREAM)
+        self.take(0)[0].send(json_response(b"first"))
+        connection, _ = self.take(1)
+        connection.send(SSE_HEAD + chunk(b"event: x\ndata: one\n\nda"))
+        self.assertEqual(200, client.read_head().status)
+        self.assertEqual(b"event: x\ndata: ONE\n\n", client.read_body_bytes(20))
+        connection.send(chunk(b"ta: two\n\n: ping\n\n"))
+        self.assertEqual(b"data: TWO\n\n: ping\n\n", client.read_body_bytes(19))
+        connection.send(chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        self.assertEqual(b"data: [DONE]\n\ndata: first\n\n", client.read_chunked_rest()[0])
+        self.assert_legs(self.proxy, ok=2)
+
+
+class BigBodies(PlannedScenario):
+    def test_are_not_scanned_where_others_are_served(self):
+        """Four bodies end, a small request comes behind them, and does not wait until all four were looked at."""
+        self.serve()
+        head = post(b"", headers=["X-Plan: 0"]).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        body = BODY[:-1] + b',"x":[' + b"1," * (10 << 20) + b"1]}"  # takes a parser long
+        clients = [self.client(self.proxy).send(head + b"%x\r\n" % len(body) + body) for _ in range(4)]
+        def buffered():
+            line = next(one for one in self.proxy.metrics().splitlines() if one.startswith("tidegate_body_bytes_buff"))
+            return float(line.split()[1]) == 4 * len(body)
+        wait_for(buffered, "all of them to be there but for their ends")
+        for client in clients:
+            client.send(b"\r\n0\r\n\r\n")
+        small = self.ask("1")
+        self.take(1)[0].send(json_response())
+        self.assertEqual(200, small.read_message().status)
+        came = 0
+        while select.select([self.engines[0].listener], [], [], 0)[0]:
+            self.engines[0].accept()
+            came += 1
+        self.assertLess(came, 4)
+        for client in clients:
+            client.close()
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ std::shared_ptr<const routing::RouteGraph> Ground::graph(bool short_times) {
     route.fallback = policy("round_robin");
     route.fallback_name = "round_robin";
     route.attempts = attempts;
+    route.wait_ms = 50;
     route.retry_statuses = {502, 503};
     route.timeouts = {60'000, 60'000, 60'000};
     if (short_times) route.timeouts = {3, 3, 2};
@@ -152,9 +153,7 @@ Gateway::Gateway(Ground& ground, const Limits& limits)
     : ground_(ground),
       budget_(limits.body_budget),
       io_(loop_, hub_, limits.upstream, ground.environment, ground.metrics),
-      connections_(loop_, *this, budget_, limits.server) {
-  io_.wait_ms = 50;
-}
+      connections_(loop_, *this, budget_, limits.server) {}
 
 Gateway::~Gateway() = default;
 

@@ -2,7 +2,8 @@
 // `|` (the last one goes on), each a verdict or legs apart by `;`, each of words:
 //   slip               a leg for a slot that nobody has: the fallback picks
 //   wait, fail, shed   with ":MS" to ask again, or for the client
-//   idle:SLOT          WAIT while that worker has a request under way
+//   idle:SLOT          WAIT (an hour) while that worker has a request under way
+//   there:SLOT         WAIT (an hour) while that worker is no candidate
 //   SLOT               a leg for the worker of that slot (relayed, planned anew when it fails), with
 //     drain, discard, with, ignore, stop (the plan fails), errors (relayed as they come), late (the cancel
 //     action POST /abort_request, not before the first item), path=/x, NAME<LEG (captures NAME of that leg's
@@ -10,6 +11,7 @@
 //   transform          of the plan: upper-cases the relayed body, and appends what the first leg answered
 // `x-why` is its reason. Built twice: `planner_pd` says that it needs prefill and decode workers.
 #define TG_PLUGIN_LICENSE "Apache-2.0"
+#include <algorithm>
 #include <atomic>
 #include <charconv>
 #include <string>
@@ -46,13 +48,15 @@ class Planner {
     const std::chrono::milliseconds after(
         verdict.size() < plan.size() ? number(plan.substr(verdict.size() + 1)) : 0);
     if (verdict == "slip") return (void)p.add(4000);
-    if (verdict == "wait") return waits_.fetch_add(1), p.wait();
+    if (verdict == "wait") return waits_.fetch_add(1), p.wait(after);
     if (verdict == "shed") return p.shed(after);
     if (verdict == "fail") return p.fail();
-    if (verdict == "idle") {
+    if (verdict == "idle" || verdict == "there") {
       const auto slot = static_cast<uint32_t>(after.count());
-      if (tg_live_get(&tg_live_at(p.raw().snapshot, slot)->inflight) != 0)
-        return waits_.fetch_add(1), p.wait();
+      const bool there =
+          std::find(p.candidates().begin(), p.candidates().end(), slot) != p.candidates().end();
+      const bool idle = there && tg_live_get(&tg_live_at(p.raw().snapshot, slot)->inflight) == 0;
+      if (verdict == "idle" ? !idle : !there) return waits_.fetch_add(1), p.wait(std::chrono::hours(1));
       return (void)p.select(slot).cookie(1), (void)picked_.fetch_add(1);
     }
     if (const auto why = p.header("x-why"); !why.empty()) p.reason(unescaped(p, why));

@@ -105,6 +105,10 @@ class Pick : public Request {
     }
   }
   void wait(std::string_view reason = {}) const noexcept { refuse(TG_PICK_WAIT, {}, reason); }
+  // At the latest after that time; the host asks earlier when it sees a change.
+  void wait(std::chrono::milliseconds ask_again, std::string_view reason = {}) const noexcept {
+    refuse(TG_PICK_WAIT, ask_again, reason);
+  }
   void fail(std::string_view reason = {}) const noexcept { refuse(TG_PICK_FAIL, {}, reason); }
   void shed(std::chrono::milliseconds retry_after, std::string_view reason = {}) const noexcept {
     refuse(TG_PICK_SHED, retry_after, reason);
