@@ -208,7 +208,8 @@ bool Scene::waiting(const Client& c) const {
   return whole < c.asked.complete.size();
 }
 
-// Three seconds of the program's time; then the kernel's turn, whose TCP has timers of its own.
+// Three seconds of the program's time at full speed; then at the pace of the kernel, whose TCP has timers of
+// its own.
 bool Scene::time_left(unsigned pass) {
   if (pass > 3000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return pass < 5000;
@@ -224,7 +225,7 @@ void Scene::settle() {
   }
   for (Client& c : clients_) c.paused = false;
   for (unsigned i = 0;; ++i) {
-    step(i < 20 || i > 3000 ? 0 : 1);
+    step(i < 20 ? 0 : 1);
     bool any = false;
     if (i % 8 == 7 || i > 20)
       for (const Client& c : clients_) any |= waiting(c);
@@ -238,7 +239,7 @@ void Scene::settle() {
 void Scene::leave() {
   for (Client& c : clients_) finish_by_reset_ ? c.socket.reset() : c.socket.close_gently();
   for (unsigned i = 0; !gateway_->quiet(); ++i) {
-    gateway_->step(i < 20 || i > 3000 ? 0 : 1);
+    gateway_->step(i < 20 ? 0 : 1);
     for (Engine& engine : engines_) engine.serve();
     if (!time_left(i)) throw Failure("all clients have left, and there is left: " + gateway_->what_is_left());
   }
