@@ -15,12 +15,6 @@ namespace {
 
 constexpr int events_a_batch = 256;
 
-std::uint64_t monotonic_ns() noexcept {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 // The bits that epoll gets to see for an interest.
 std::uint32_t epoll_bits(std::uint32_t interest) noexcept {
   if ((interest & EventLoop::without_rdhup) != 0) return interest & ~EventLoop::without_rdhup;
@@ -37,7 +31,14 @@ void BatchEnd::unschedule() noexcept {
   link_ = nullptr;
 }
 
-EventLoop::EventLoop() : now_ns_(monotonic_ns()), scratch_(new char[scratch_size]), events_(events_a_batch) {
+std::uint64_t EventLoop::monotonic_ns() noexcept {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(now.tv_nsec);
+}
+
+EventLoop::EventLoop(Clock clock)
+    : clock_(clock), now_ns_(clock_()), scratch_(new char[scratch_size]), events_(events_a_batch) {
   timers_.advance(now_ms());
   epoll_ = ::epoll_create1(EPOLL_CLOEXEC);
   if (epoll_ < 0) throw std::system_error(errno, std::generic_category(), "event loop: epoll_create1");
@@ -139,14 +140,14 @@ void EventLoop::run() {
   stop_.store(false, std::memory_order_relaxed);
 }
 
-void EventLoop::refresh_now() noexcept { now_ns_ = monotonic_ns(); }
+void EventLoop::refresh_now() noexcept { now_ns_ = clock_(); }
 
 // How long to sleep: not at all if something is left to be done, else until the first timer.
 int EventLoop::wait_budget(int timeout_ms) noexcept {
   if (batch_end_ != nullptr || !deferred_.empty()) return 0;
   const std::uint64_t expiry = timers_.next_expiry();
   if (expiry == TimerWheel::never || timeout_ms == 0) return timeout_ms;
-  const std::uint64_t now = monotonic_ns() / 1'000'000;
+  const std::uint64_t now = clock_() / 1'000'000;
   const std::uint64_t until = expiry > now ? expiry - now : 0;
   const auto most = timeout_ms < 0 ? std::uint64_t{60'000} : static_cast<std::uint64_t>(timeout_ms);
   return static_cast<int>(std::min(until, most));

@@ -68,12 +68,14 @@ class BatchEnd {
 class EventLoop {
  public:
   using Task = std::function<void()>;
+  using Clock = std::uint64_t (*)() noexcept;
+  static std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC
 
   // Interest flag: leave out EPOLLRDHUP, for who has seen the peer's FIN and goes on reading or writing.
   static constexpr std::uint32_t without_rdhup = 1u << 20;
   static constexpr std::size_t scratch_size = 64 * 1024;
 
-  EventLoop();
+  explicit EventLoop(Clock clock = monotonic_ns);  // another one in tests, which then poll: run_once(0)
   ~EventLoop();
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -99,7 +101,7 @@ class EventLoop {
   void run();
   void run_once(int timeout_ms);  // one batch; -1 waits for ever, 0 polls
 
-  // CLOCK_MONOTONIC, read once a batch.
+  // Read once a batch.
   std::uint64_t now_ns() const noexcept { return now_ns_; }
   std::uint64_t now_ms() const noexcept { return now_ns_ / 1'000'000; }
   void refresh_now() noexcept;  // for who needs it exact after long work
@@ -128,6 +130,7 @@ class EventLoop {
   int wake_fd_ = -1;
   Waker waker_;
   TimerWheel timers_;
+  Clock clock_;
   std::uint64_t now_ns_ = 0;
   std::unique_ptr<char[]> scratch_;
   std::vector<epoll_event> events_;

@@ -194,6 +194,25 @@ TEST_CASE("a timer ends the sleep, not before its time") {
   CHECK(alarm.at / 1'000'000 >= due);
 }
 
+TEST_CASE("timers go by the clock that the loop was made with") {
+  static std::uint64_t now;
+  now = 7'000'000'000;
+  EventLoop loop([]() noexcept { return now; });
+  struct Counter {
+    void fire() noexcept { ++count; }
+    int count = 0;
+  } counter;
+  Timer timer(Timer::of<&Counter::fire>, &counter);
+  loop.arm(timer, 100);
+  now += 99'000'000;
+  loop.run_once(0);
+  CHECK(counter.count == 0);
+  now += 1'000'000;
+  loop.run_once(0);
+  CHECK(counter.count == 1);
+  CHECK(loop.now_ms() == 7100);
+}
+
 TEST_CASE("the heartbeat is odd while the loop works and even while it sleeps") {
   EventLoop loop;
   std::uint64_t inside = 0;

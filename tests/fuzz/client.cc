@@ -49,6 +49,17 @@ std::string padding(Input& input) {
   return text;
 }
 
+// End-to-end headers, which must pass as they are, and some of the hop, which must not.
+std::string more_headers(unsigned variety) {
+  std::string out;
+  if (variety & 1) out += "X-Custom: a  b\r\nx-custom: \t c \r\n";
+  if (variety & 2) out += "Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nTE: trailers\r\n";
+  if (variety & 4) out += "Accept-Encoding: gzip\r\nX-Forwarded-For: 10.0.0.1\r\nAuthorization: Bearer b\r\n";
+  if (variety & 8)
+    out += "X-Empty:\r\nUpgrade: websocket\r\nProxy-Connection: keep-alive\r\nX-Custom: !~\r\n";
+  return out;
+}
+
 std::string in_chunks(const std::string& body, std::size_t piece) {
   std::string out;
   for (std::size_t at = 0; at < body.size(); at += piece) {
@@ -94,6 +105,7 @@ void Client::queue_request(Input& input) {
   std::string end = "\"}]";
   if ((shape >> 2 & 3) == 1) path = "/v1/completions", prompt = R"("prompt":")", end = "\"";
   if ((shape >> 2 & 3) == 2) path = "/generate?x=1", prompt = R"("text":")", end = "\"";
+  if ((form & 7) == 5) path += path.find('?') == path.npos ? "?a=%2F&b=c%20d" : "&a=%2F";
   const bool bodiless = (shape >> 2 & 3) == 3 && (form & 3) == 0;
   std::string head = "POST ";
   if (bodiless) head = form & 4 ? "HEAD " : "GET ", path = form & 8 ? "/model_info" : "/nowhere";
@@ -104,6 +116,7 @@ void Client::queue_request(Input& input) {
   else if (shape & 64)
     head += "Connection: keep-alive\r\n";
   if (form & 64) head += "X-Tidegate-Route: 1\r\n";
+  head += more_headers(shape * 31u + form * 17u + number_ + requests_);
   if (model == "two_legs" || bodiless)
     head += "X-Plan: " + plan_words(input) + "\r\n";
   else if (model == "any_plan")

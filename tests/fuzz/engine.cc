@@ -39,6 +39,24 @@ std::string head(std::string_view status, std::string_view type, std::string_vie
          std::string(more) + "\r\n";
 }
 
+constexpr std::string_view custom_headers =
+    "\r\nX-Custom: a  b\r\nx-custom: c\r\nConnection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n"
+    "X-Request-Id: the-engines-own";
+
+bool good(Style style) {
+  switch (style) {
+    case Style::manual:
+    case Style::length:
+    case Style::chunked:
+    case Style::events:
+    case Style::close:
+    case Style::trickle:
+    case Style::hints:
+    case Style::empty: return true;
+    default: return false;
+  }
+}
+
 std::string with_length(std::string_view status, const std::string& body) {
   return head(status, "application/json", "Content-Length: " + std::to_string(body.size()) + "\r\n") + body;
 }
@@ -81,14 +99,33 @@ void Engine::serve() {
       c.early = false;
       ++c.answered;
     }
-    if (c.out.empty() && style == Style::early && c.requests.in_body() && !c.early) {
+    const bool early_style = style == Style::early || style == Style::early_reset;
+    if (c.out.empty() && early_style && c.requests.in_body() && !c.early) {
+      journal_.bad = true;
       respond(c, c.requests.open(), Style::length, size);
+      if (style == Style::early_reset) c.after = Connection::After::reset;
       c.early = true;
     }
+    if (c.endless && c.out.empty()) c.out = c.later;
     if (c.out.empty() && style != Style::manual && c.requests.complete.size() > c.answered)
       respond(c, c.requests.complete[c.answered++], style, size);
     flush(c, std::min(c.step, c.out.size() - std::min(c.hold, c.out.size())));
     if (c.socket.ended() && c.socket.open()) c.socket.reset();
+  }
+}
+
+bool Engine::has_surplus() const {
+  return std::any_of(connections_.begin(), connections_.end(), [](const Connection& c) {
+    return c.socket.open() && !c.endless && !c.later.empty() && c.out.empty();
+  });
+}
+
+void Engine::send_surplus() {
+  for (Connection& c : connections_) {
+    if (!c.socket.open() || c.endless || c.later.empty() || !c.out.empty()) continue;
+    read(c);
+    if (c.requests.complete.size() == c.answered && !c.requests.in_body()) c.socket.send(c.later);
+    c.later.clear();
   }
 }
 
@@ -99,6 +136,8 @@ void Engine::respond(Connection& c, const Message& request, Style how, std::size
   c.after = Connection::After::keep;
   c.step = ~std::size_t{0};
   const std::size_t piece = bytes % 37 + 1;
+  const std::size_t before = c.out.size();
+  journal_.bad |= !good(how);
   switch (how) {
     case Style::early:
     case Style::manual:
@@ -141,8 +180,57 @@ void Engine::respond(Connection& c, const Message& request, Style how, std::size
       c.out += "HTTP/1.1 204 No Content\r\n\r\n";
       answer.body.clear();
       break;
+    default: respond_oddly(c, request, how, answer);
+  }
+  journal_.eventful |= answer.sse || how == Style::empty;
+  const std::size_t status_end = c.out.find("\r\nServer: e", before);
+  if (bytes % 3 == 1 && status_end != c.out.npos) {
+    answer.custom = true;
+    c.out.insert(status_end, custom_headers);
   }
   journal_.answers.push_back(std::move(answer));
+}
+
+void Engine::respond_oddly(Connection& c, const Message& request, Style how, Answer& answer) {
+  const std::string forged = with_length("200 OK", R"({"forged":1})");
+  switch (how) {
+    case Style::unchanged:
+      c.out += head("304 Not Modified", "application/json", "Content-Length: 64\r\n");
+      answer.body.clear();
+      break;
+    case Style::empty_sized:
+      c.out += "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n";
+      answer.body.clear();
+      break;
+    case Style::head_body:
+      c.out +=
+          request.method == "HEAD"
+              ? head("200 OK", "a/b", "Content-Length: " + std::to_string(forged.size()) + "\r\n") + forged
+              : with_length("200 OK", answer.body);
+      break;
+    case Style::bad_chunk:
+      c.out += head("200 OK", "application/json", "Transfer-Encoding: chunked\r\n") + chunk(answer.body) +
+               "zz\r\n";
+      break;
+    case Style::surplus:
+      c.out += with_length("200 OK", answer.body);
+      c.later = forged;
+      break;
+    case Style::interim:
+      c.out += "HTTP/1.1 102 Processing\r\n\r\n";
+      c.later = c.out;
+      c.endless = true;
+      break;
+    case Style::upgrade:
+      c.out += "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n" + forged;
+      break;
+    case Style::long_head: {
+      c.out += "HTTP/1.1 200 OK\r\n";
+      for (unsigned i = 0; i < 9000; ++i) c.out += "X-Long: aaaaaaaa\r\n";
+      break;
+    }
+    default: c.out += with_length("200 OK", answer.body);
+  }
 }
 
 void Engine::flush(Connection& c, std::size_t most) {
@@ -175,7 +263,7 @@ void Engine::more(std::size_t bytes) {
 void Engine::raw(std::string_view bytes) {
   for (Connection& c : connections_) {
     if (!c.socket.open()) continue;
-    journal_.wild = true;
+    journal_.wild = journal_.bad = true;
     c.socket.send(bytes);
     return;
   }
@@ -188,10 +276,15 @@ void Engine::close(unsigned which, unsigned how) {
   which %= open;
   for (Connection& c : connections_) {
     if (!c.socket.open() || which-- != 0) continue;
+    journal_.bad = true;
     if (how % 3 == 0) return c.socket.reset();
     if (how % 3 == 1) return c.socket.close_gently();
     return c.socket.fin();
   }
+}
+
+void Engine::release() {
+  for (Connection& c : connections_) c.hold = 0, c.step = ~std::size_t{0};
 }
 
 void Engine::reset_all() {

@@ -20,13 +20,16 @@ namespace tidegate::fuzz {
 struct Answer {
   std::string request_id, body;
   bool sse = false;
-  bool cut = false;  // closed by its engine where the end of the body is the connection's end
+  bool cut = false;     // closed by its engine where the end of the body is the connection's end
+  bool custom = false;  // with headers that must pass, and such that must not
   std::size_t sent_body = 0;
 };
 
 struct Journal {
   std::vector<Answer> answers;
-  bool wild = false;        // some engine has sent what is no answer to anything: bodies can't be compared
+  bool wild = false;      // some engine has sent what is no answer to anything: bodies can't be compared
+  bool bad = false;       // some engine has not answered well, so that a request may fail
+  bool eventful = false;  // some engine has answered with an event stream, which nothing can be captured from
   std::uint64_t reads = 0;  // requests read by engines
   std::uint64_t cancels = 0;
 };
@@ -48,8 +51,18 @@ enum class Style : std::uint8_t {
   early,    // answers when it has the head
   stale,    // answers, and closes without having said so
   empty,    // 204
+  // Chosen by a byte of their own.
+  unchanged,    // 304 with a Content-Length
+  empty_sized,  // 204 with a Content-Length
+  head_body,    // a body where the request was HEAD: what looks like another answer
+  bad_chunk,    // a chunk, then none
+  surplus,      // answers, and later says more on the kept connection
+  interim,      // 102 over and over
+  upgrade,      // 101
+  long_head,    // a head without an end
+  early_reset,  // answers when it has the head, and resets
 };
-inline constexpr unsigned style_count = 16;
+inline constexpr unsigned style_count = 16, odd_style_count = 9;
 
 class Engine {
  public:
@@ -63,6 +76,9 @@ class Engine {
   void raw(std::string_view bytes);                             // on the connection last used
   void close(unsigned which, unsigned how);
   void reset_all();
+  bool has_surplus() const;
+  void send_surplus();  // on connections whose requests are all answered
+  void release();       // all that is held back goes out
 
   Style style = Style::length;
   std::size_t size = 64;  // of bodies
@@ -77,10 +93,13 @@ class Engine {
     std::size_t hold = 0;  // bytes of out that wait for the program
     enum class After : std::uint8_t { keep, fin, reset } after = After::keep;
     std::size_t step = ~std::size_t{0};  // bytes a step
+    std::string later;                   // what is to follow the answer
+    bool endless = false;                // `later` again and again
   };
   void accept_all();
   void read(Connection& c);
   void respond(Connection& c, const Message& request, Style style, std::size_t size);
+  void respond_oddly(Connection& c, const Message& request, Style style, Answer& answer);
   void flush(Connection& c, std::size_t most);
 
   unsigned number_;

@@ -173,6 +173,7 @@ class Fuzzer {
                                  {&total_.edited, now.edited},
                                  {&total_.error_events, now.error_events},
                                  {&total_.unanswered, now.unanswered},
+                                 {&total_.owed, now.owed},
                                  {&total_.mid_flight, now.mid_flight}}) {
       *sum += n;
       mark += n ? "+" : "-";
@@ -231,11 +232,11 @@ class Fuzzer {
         "client gone "
         "%.0f, cut responses %llu, error events %llu, cancel actions %llu, edited %llu, engine requests "
         "%llu, "
-        "mutated clients %llu, shut down in flight %llu\n",
+        "mutated clients %llu, shut down in flight %llu, owed and served %llu\n",
         n(options_.seed), n(cases_), seconds > 0 ? static_cast<double>(cases_) / seconds : 0, kept_.size(),
         statuses.c_str(), faults.c_str(), ground_.metrics.retries.value(),
         ground_.metrics.client_cancelled.value(), n(total_.cut), n(total_.error_events), n(total_.cancels),
-        n(total_.edited), n(total_.engine_requests), n(total_.mutated), n(total_.mid_flight));
+        n(total_.edited), n(total_.engine_requests), n(total_.mutated), n(total_.mid_flight), n(total_.owed));
   }
 
   Options options_;

@@ -97,7 +97,8 @@ class Gateway final : private http::Service {
   ~Gateway() override;
 
   void accept(http::UniqueFd fd) noexcept;
-  void step(int wait_ms = 0) { loop_.run_once(wait_ms); }
+  // One batch, `ms` later. Time is the program's, so that it goes the same way again.
+  void step(unsigned ms = 0);
   void publish(routing::ViewPtr view) { hub_.publish(std::move(view)); }
   void close_idle() noexcept { io_.pool.close_idle(); }
   void last_words();
@@ -114,11 +115,13 @@ class Gateway final : private http::Service {
   void on_protocol_error(int status, std::string_view code, const http::PeerAddress& peer) noexcept override;
   std::string error_body(int status, std::string_view code, std::string_view message) override;
 
+  static std::uint64_t now_ns() noexcept;
+
   // In the order of an I/O thread's members, so that taking it apart is tried as it is there.
   Ground& ground_;
   http::BodyBudget budget_;
   routing::ViewHub hub_;
-  http::EventLoop loop_;
+  http::EventLoop loop_{now_ns};
   routing::IoContext io_;
   http::ConnectionSet connections_;
 };

@@ -1,5 +1,6 @@
 // The oracle over what engines and clients have read.
 #include <algorithm>
+#include <array>
 
 #include <nlohmann/json.hpp>
 
@@ -16,7 +17,53 @@ constexpr std::string_view error_event = R"(data: {"error":{)";
 bool has(const std::string& plan, std::string_view word) { return plan.find(word) != plan.npos; }
 
 bool same_path(const Message& got, const Message& asked) {
-  return got.method == asked.method && got.path == asked.path && got.plan == asked.plan;
+  return got.method == asked.method && got.target == asked.target && got.plan == asked.plan;
+}
+
+// What belongs to one hop, and must not be passed on.
+bool of_the_hop(const Fields& sent, const std::string& name) {
+  static constexpr std::array<std::string_view, 10> names = {
+      "connection", "keep-alive", "proxy-connection",   "te",    "trailer",
+      "upgrade",    "expect",     "proxy-authenticate", "x-hop", "proxy-authorization"};
+  return std::find(names.begin(), names.end(), name) != names.end() || sent.names("connection", name);
+}
+
+// What a gateway writes itself.
+bool of_the_gateway(const std::string& name) {
+  static constexpr std::array<std::string_view, 11> names = {
+      "host",           "content-length",      "transfer-encoding", "accept-encoding",
+      "x-request-id",   "x-forwarded-for",     "x-forwarded-proto", "x-forwarded-host",
+      "http2-settings", "proxy-authorization", "traceparent"};
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// What is wrong with the headers of `got` that came of `asked`, or nothing.
+std::string odd_headers(const Message& got, const Message& asked) {
+  for (const char* once : {"host", "x-request-id"})
+    if (got.count(once) != 1) return std::string("not one ") + once;
+  const bool sized = got.count("content-length") == 1;
+  if (got.count("transfer-encoding") > 0 || (!sized && asked.method == "POST")) return "not one length";
+  if (sized && got.value("content-length") != std::to_string(got.body.size())) return "a wrong length";
+  if (!http::sane_request_id(got.request_id)) return "an odd request id";
+  std::vector<Header> sent, found;
+  for (const Header& h : asked.headers)
+    if (!of_the_gateway(h.name) && !of_the_hop(asked, h.name) && h.name != "x-leg") sent.push_back(h);
+  for (const Header& h : got.headers) {
+    if (of_the_hop(Fields(), h.name)) return h.name + " of the client's hop";
+    if (!of_the_gateway(h.name) && h.name != "x-leg") found.push_back(h);
+  }
+  if (sent == found) return {};
+  const auto odd = std::mismatch(sent.begin(), sent.end(), found.begin(), found.end());
+  return "other headers: " +
+         (odd.first == sent.end() ? "an extra one" : odd.first->name + ": " + odd.first->value);
+}
+
+bool is_envelope(const std::string& body) {
+  const Json json = Json::parse(body, nullptr, false);
+  if (!json.is_object() || !json.contains("error") || !json["error"].is_object()) return false;
+  for (const char* member : {"type", "code", "message", "param"})
+    if (!json["error"].contains(member)) return false;
+  return json["error"].size() == 4;
 }
 
 // Whether `got` is `asked`, as it stood or as a plan of two_legs edits it.
@@ -68,7 +115,8 @@ void Scene::judge_request(const Message& got, unsigned engine) {
     throw Failure("an engine got a request for another: Host: " + got.host);
   const bool cancel = got.path == "/abort_request" && got.body == R"({"rid":"r1"})";
   const Message* found = nullptr;
-  unsigned times = 0;
+  std::string odd;
+  unsigned times = 0, well = 0;
   for (const Client& c : clients_)
     for (const Message& asked : c.asked.complete) {
       if (cancel) {
@@ -80,6 +128,8 @@ void Scene::judge_request(const Message& got, unsigned engine) {
       if (id_differs(asked.request_id, got.request_id)) continue;
       found = &asked;
       ++times;
+      odd = odd_headers(got, asked);
+      well += odd.empty();
       reached_.edited += edited;
     }
   if (!found)
@@ -89,6 +139,7 @@ void Scene::judge_request(const Message& got, unsigned engine) {
     ++journal_.cancels;
     return;
   }
+  if (well == 0) throw Failure("an engine got a request with " + odd);
   const unsigned legs = found->plan.empty() ? 2 : 4;
   const auto bound = Ground::attempts * legs * times + gateway_->upstreams().resent;
   if (++reads_[found->request_id + " " + found->path + " " + found->body] > bound)
@@ -111,9 +162,52 @@ void Scene::judge_clients() {
       ++reached_.responses;
       ++reached_.statuses[responses[i].status];
       reached_.cut += !responses[i].whole;
+      judge_error(responses[i], i < asked ? &c.asked.complete[i] : nullptr);
       if (i < asked) judge_response(c, c.asked.complete[i], responses[i]);
     }
+    judge_service(c, responses);
     reached_.unanswered += asked > responses.size();
+  }
+}
+
+// What is no engine's is the gateway's own, and says what is wrong in one form.
+void Scene::judge_error(const Response& response, const Message* request) const {
+  if (response.status < 400 || !response.whole || journal_.wild) return;
+  if (request && request->method == "HEAD" && !response.request_id.empty()) return;
+  for (const Answer& a : journal_.answers)
+    if (a.request_id == response.request_id && a.body == response.body) return;
+  if (!is_envelope(response.body))
+    throw Failure("an error without its envelope: " + std::to_string(response.status) + " " + response.body);
+}
+
+// Where nothing has gone wrong, every whole request is served.
+void Scene::judge_service(const Client& c, const std::vector<Response>& responses) const {
+  if (!gentle_ || journal_.bad || c.mutated || c.left) return;
+  for (std::size_t i = 0; i < c.asked.complete.size(); ++i) {
+    const Message& request = c.asked.complete[i];
+    if (i >= responses.size()) {
+      // A reset takes answers with it: that of who writes behind an answer that closes.
+      if (!c.socket.broken && (responses.empty() || !responses.back().closes))
+        throw Failure("a request without an answer while all is well: " + request.request_id + " behind " +
+                      std::to_string(responses.size()) + " responses, " +
+                      (c.socket.ended() ? "at the connection's end: " : "still open: ") + c.socket.in);
+      return;
+    }
+    const int status = responses[i].status;
+    const bool unknown =
+        request.path == "/nowhere" || request.body.find(R"("model":"nobody")") != std::string::npos;
+    if (unknown) {
+      if (status != 404)
+        throw Failure("not 404 but " + std::to_string(status) + " for " + request.request_id);
+      continue;
+    }
+    if (request.body.empty()) continue;  // plans may want to edit what is not there
+    if (!request.plan.empty() && dead_worker_) continue;
+    if (has(request.plan, "limit") || (has(request.plan, "capture") && journal_.eventful)) continue;
+    ++reached_.owed;
+    if ((status != 200 && status != 204) || !responses[i].whole)
+      throw Failure("a request failed while all was well: " + request.request_id + " " +
+                    std::to_string(status) + " " + responses[i].body.substr(0, 200));
   }
 }
 
@@ -121,8 +215,9 @@ void Scene::judge_response(const Client& client, const Message& request, const R
   if (!response.request_id.empty() && id_differs(request.request_id, response.request_id))
     throw Failure("a response of another request: asked " + request.request_id + ", got " +
                   response.request_id);
-  if (response.status != 200 || journal_.wild || client.mutated || request.method == "HEAD") return;
-  const std::string id = request.request_id;
+  if (response.status != 200 || journal_.wild || request.method == "HEAD") return;
+  // An id that a mutation has spoilt was replaced on the way.
+  const std::string id = client.mutated ? response.request_id : request.request_id;
   const bool cut = !response.whole || response.until_close;
   // A broken event stream ends in an error event, which begins on a line of its own.
   std::size_t error = response.body.find(error_event);
@@ -141,7 +236,7 @@ void Scene::judge_response(const Client& client, const Message& request, const R
     if (!cut) throw Failure("an error event behind what no engine has sent for " + id);
   }
   for (const Answer& a : journal_.answers) {
-    if (a.request_id != id) continue;
+    if (a.request_id != id || a.custom != (response.count("x-custom") == 2)) continue;
     if (a.body == response.body) return;
     if ((cut || a.cut) && a.body.starts_with(response.body)) return;
     // What ends the open event may be all that came before the cut.

@@ -28,7 +28,7 @@ namespace tidegate::fuzz {
 struct Reached {
   std::map<int, std::uint64_t> statuses;
   std::uint64_t responses = 0, cut = 0, mutated = 0, engine_requests = 0, cancels = 0, edited = 0,
-                error_events = 0, unanswered = 0, mid_flight = 0;
+                error_events = 0, unanswered = 0, owed = 0, mid_flight = 0;
 };
 
 class Scene {
@@ -38,18 +38,23 @@ class Scene {
 
  private:
   void set_up(Input& input);
+  void publish(unsigned mask);
   void act(Input& input);
   void act_on_client(unsigned what, Input& input);
   void act_on_engine(unsigned what, Input& input);
   void act_on_fleet(unsigned what, Input& input);
-  void step(int wait_ms = 0);
+  void step(unsigned ms = 0);
+  bool time_left(unsigned pass);
   void settle();
   void leave();
   void judge_request(const Message& got, unsigned engine);
   void judge_clients();
   void judge_response(const Client& client, const Message& request, const Response& response) const;
+  void judge_error(const Response& response, const Message* request) const;
+  void judge_service(const Client& client, const std::vector<Response>& responses) const;
   bool waiting(const Client& client) const;
   Client* client(Input& input);
+  Style style(std::uint8_t byte) const;
 
   Ground& ground_;
   EnginePort& front_;
@@ -59,6 +64,8 @@ class Scene {
   std::deque<Engine> engines_;
   std::deque<Client> clients_;
   std::map<std::string, unsigned> reads_;  // requests that engines have read, by path and body
+  // Nothing was arranged that may make a request fail; a worker that refuses connections is in the view.
+  bool calm_ = false, gentle_ = true, dead_worker_ = false;
   bool short_times_ = false, shut_down_ = false, finish_by_reset_ = false, cut_all_ = false;
   bool closing_engines_ = false;
 };

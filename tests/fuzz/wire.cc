@@ -3,14 +3,22 @@
 #include <algorithm>
 #include <cerrno>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 namespace tidegate::fuzz {
 
+Socket::Socket(http::UniqueFd fd) noexcept : fd_(std::move(fd)) {
+  const int on = 1;
+  ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 std::size_t Socket::send(std::string_view bytes) noexcept {
   if (!fd_ || bytes.empty()) return 0;
   const auto n = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  if (n < 0 && errno != EAGAIN) broken = true;
+  // What came before the other end closed is still there to be read.
+  if (n < 0 && errno != EAGAIN && errno != EPIPE) broken = true;
   return n < 0 ? 0 : static_cast<std::size_t>(n);
 }
 

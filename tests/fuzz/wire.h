@@ -17,7 +17,8 @@ struct Failure : std::runtime_error {
 class Socket {
  public:
   Socket() = default;
-  explicit Socket(http::UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+  // What is sent is there at once: the kernel does not wait to see whether more follows.
+  explicit Socket(http::UniqueFd fd) noexcept;
   bool open() const noexcept { return static_cast<bool>(fd_); }
   std::size_t send(std::string_view bytes) noexcept;  // what the kernel took
   bool receive(std::size_t most) noexcept;            // appends to in; true: something new, an end too
