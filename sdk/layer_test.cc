@@ -42,7 +42,7 @@ struct Full {  // all that it may have
     edits.set("room", p.number(table.workers)).drop("user");
     p.add(p.candidates()[0]).stage(TG_ROLE_PREFILL).drain().body(edits).cookie(1);
     auto captures = p.captures(1);
-    if (!captures.empty()) captures[0] = {0, 1, tg::str("kv"), {}};
+    if (!captures.empty()) captures[0] = {1, 1, tg::str("kv"), {}};
     p.add(p.candidates()[1]).relay().captures(captures).cookie(2);
     p.reason("both");
   }

@@ -43,6 +43,15 @@ void Publisher::on_report() noexcept {
     move(one.metrics->lock_wait_seconds, one.wait_ns, state.serial_wait_ns(), 1e-9);
     one.metrics->quarantined.set(one.node->quarantined() ? 1 : 0);
   }
+  retry_builds();
+}
+
+// A membership change need not come soon: a policy without a table gets another chance.
+void Publisher::retry_builds() noexcept {
+  if (!graph_) return;
+  for (const auto& route : graph_->routes)
+    for (const auto& node : {route.policy, route.fallback})
+      if (!node->quarantined() && !node->build_failure().empty()) return changed();
 }
 
 std::shared_ptr<plugin::PolicyNode> Publisher::make_policy(const config::PluginRef& ref,
@@ -94,11 +103,25 @@ Publisher::Graph Publisher::prepare(const config::Config& config, std::vector<st
                       ms(given.timeouts.idle.value_or(config.upstream.idle_timeout))};
     graph->routes.push_back(std::move(route));
   }
+  if (errors.size() == before) first_build(*graph, errors);
   return errors.size() == before ? graph : nullptr;
 }
 
+// A policy that can't make a table of the fleet as it is would leave its route to the fallback: better known
+// before the swap. State is adopted first, as tables may be made from it.
+void Publisher::first_build(routing::RouteGraph& graph, std::vector<std::string>& errors) {
+  adopt(graph);
+  const auto members = fleet_.make_membership();
+  const std::shared_ptr<const tg_snapshot> snapshot(members, &members->snapshot());
+  for (const auto& route : graph.routes)
+    for (const auto& node : {route.policy, route.fallback}) {
+      node->build(snapshot);
+      if (std::string text = node->build_failure(); !text.empty())
+        errors.push_back("route '" + route.name + "': " + text);
+    }
+}
+
 void Publisher::commit(Graph graph) {
-  adopt(*graph);
   graph_ = std::move(graph);
   nodes_.clear();
   for (const auto& route : graph_->routes) {

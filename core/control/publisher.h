@@ -1,8 +1,8 @@
 // What: makes what requests route by: policy instances from the configuration, tables from memberships,
 // published as views. Threads: the control thread. Ownership: keeps the graph in force; requests keep the
 // graphs and views they use. Borrows everything it is made with. Errors: prepare() gives all errors, ready to
-// print, and changes nothing when there are any. A policy whose build fails keeps
-//   its last table.
+// print, and changes nothing when there are any. A policy whose build fails is
+//   not asked until a later build succeeds, which is tried every second.
 #pragma once
 
 #include <memory>
@@ -54,6 +54,8 @@ class Publisher {
   std::shared_ptr<plugin::PolicyNode> make_policy(const config::PluginRef& ref, const std::string& instance,
                                                   std::vector<std::string>& errors, std::string& component);
   void adopt(routing::RouteGraph& graph);
+  void first_build(routing::RouteGraph& graph, std::vector<std::string>& errors);
+  void retry_builds() noexcept;
   void on_learn() noexcept;
   void update_readiness(const routing::View& view);
   void publish_now_quietly() noexcept { publish_now(); }

@@ -194,6 +194,7 @@ const char* slip_name(Slip slip) noexcept {
     case Slip::capture: return "capture";
     case Slip::edit: return "edit";
     case Slip::ticket: return "ticket";
+    case Slip::score: return "score";
     case Slip::build: return "build";
     case Slip::over_budget: return "over_budget";
     case Slip::last_: break;

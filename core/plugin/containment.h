@@ -33,6 +33,7 @@ enum class Slip : std::uint8_t {
   capture,
   edit,
   ticket,
+  score,
   build,
   over_budget,
   last_

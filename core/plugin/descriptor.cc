@@ -82,6 +82,10 @@ std::optional<Refusal> copy_functions(Component& c, const void* functions, const
                                   {"destroy", c.scorer.destroy != nullptr},
                                   {"score", c.scorer.score != nullptr}};
       refused = check_functions(about, "tg_scorer", needed);
+      c.policy.destroy = c.scorer.destroy;
+      c.policy.build = c.scorer.build;
+      c.policy.release = c.scorer.release;
+      c.policy.complete = c.scorer.complete;
       break;
     }
     case Kind::discovery: {

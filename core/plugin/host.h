@@ -26,6 +26,7 @@ class Containment;
 class ChildPolicies {
  public:
   virtual tg_status create_child(std::string_view path, tg_child**, tg_policy_traits*, tg_error*) = 0;
+  virtual tg_status create_scorer(std::string_view path, tg_scorer_child**, tg_error*) = 0;
 
  protected:
   ~ChildPolicies() = default;

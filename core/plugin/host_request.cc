@@ -31,6 +31,20 @@ tg_status create_child(const tg_host* host, tg_str path, tg_child** child, tg_po
     return set_error(error, TG_E_INTERNAL, view(path), e.what());
   }
 }
+tg_status create_scorer(const tg_host* host, tg_str path, tg_scorer_child** child, tg_error* error) {
+  ChildPolicies* children = InstanceHost::of(host).children();
+  if (!children || !child)
+    return set_error(error, TG_E_INVALID, "", "expected a policy's host and a place for the scorer");
+  try {
+    return children->create_scorer(view(path), child, error);
+  } catch (const std::exception& e) {
+    return set_error(error, TG_E_INTERNAL, view(path), e.what());
+  }
+}
+tg_status score(const tg_scorer_child* child, const tg_pick_args* args, float* scores) {
+  if (!child || !args || !args->request || (!scores && args->candidate_count != 0)) return TG_E_INVALID;
+  return child->node->score_for_parent(*args, scores);
+}
 tg_status pick(const tg_child* child, const tg_pick_args* args, const tg_plan** plan) {
   if (!child || !args || !plan || !args->request) return TG_E_INVALID;
   return child->node->pick_for_parent(*args, plan);
@@ -43,7 +57,11 @@ const tg_host_request request_service = {.size = sizeof(tg_host_request),
                                          .header = header,
                                          .allocate = allocate,
                                          .remember = remember};
-const tg_host_policy policy_service = {
-    .size = sizeof(tg_host_policy), .reserved = 0, .create = create_child, .pick = pick};
+const tg_host_policy policy_service = {.size = sizeof(tg_host_policy),
+                                       .reserved = 0,
+                                       .create = create_child,
+                                       .pick = pick,
+                                       .create_scorer = create_scorer,
+                                       .score = score};
 
 }  // namespace tidegate::plugin

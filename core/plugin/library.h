@@ -25,7 +25,8 @@ class Library;
 enum class Kind { policy, scorer, discovery, draft };
 
 // One thing that a library offers. Of the tables only the one of its kind is filled; what the plugin's own
-// table did not reach is null.
+// table did not reach is null. A scorer's functions that a policy has too (destroy, build, release,
+// complete) stand in `policy` as well: nodes call them there.
 struct Component {
   const Library* library = nullptr;
   Kind kind = Kind::policy;

@@ -22,7 +22,8 @@ struct EndOnControl {
 };
 
 std::string about(const Component& component, const std::string& instance) {
-  return "policy '" + component.name + "' (" + component.library->path() + "), instance '" + instance + "'";
+  return (component.kind == Kind::scorer ? "scorer '" : "policy '") + component.name + "' (" +
+         component.library->path() + "), instance '" + instance + "'";
 }
 
 }  // namespace
@@ -53,7 +54,6 @@ PolicyNode::PolicyNode(const Component& component, std::string instance, const s
 }
 
 PolicyNode::~PolicyNode() {
-  table_.reset();
   if (created_)
     containment_->control_call(Function::destroy, [&] {
       component_.policy.destroy(self_);
@@ -64,17 +64,17 @@ PolicyNode::~PolicyNode() {
 PolicyNode::Created PolicyNode::create(const Component& component, std::string instance, std::string config,
                                        HostEnvironment& environment, Registry& registry,
                                        ContainmentLimits limits) {
+  if (component.kind != Kind::policy)
+    return Refusal{about(component, instance) +
+                       ": expected a component of " TG_POLICY_INTERFACE ", found one of " +
+                       component.interface_id + "; name a policy",
+                   ""};
   Making making{.registry = registry, .limits = limits};
   return make(component, std::move(instance), std::move(config), environment, making);
 }
 
 PolicyNode::Created PolicyNode::make(const Component& component, std::string instance, std::string config,
                                      HostEnvironment& environment, Making& making) {
-  if (component.kind != Kind::policy)
-    return Refusal{about(component, instance) +
-                       ": expected a component of " TG_POLICY_INTERFACE ", found one of " +
-                       component.interface_id + "; name a policy",
-                   ""};
   auto prepared = environment.prepare_config(component, std::move(config));
   if (!prepared) return prepared.refusal();
   const std::uint32_t depth = making.depth;
@@ -83,11 +83,7 @@ PolicyNode::Created PolicyNode::make(const Component& component, std::string ins
       EndOnControl{&environment});
   tg_error error{};
   error.size = sizeof error;
-  node->traits_.size = sizeof(tg_policy_traits);
-  const tg_status status = node->containment_->control_call(Function::create, [&] {
-    return component.policy.create(node->host_.abi(), to_str(*prepared), &node->traits_, &node->self_,
-                                   &error);
-  });
+  const tg_status status = node->call_create(*prepared, error);
   node->making_ = nullptr;
   node->host_.end_create();
   making.depth = depth;
@@ -95,7 +91,8 @@ PolicyNode::Created PolicyNode::make(const Component& component, std::string ins
     std::string text = status == call_threw ? "create() threw an exception" : error_text(error);
     if (text.empty()) text = "create() failed with status " + std::to_string(status) + " and no text";
     // A child's refusal passed through: it says already whose it is.
-    if (!text.starts_with("policy '")) text = about(component, node->instance()) + ": " + text;
+    if (!text.starts_with("policy '") && !text.starts_with("scorer '"))
+      text = about(component, node->instance()) + ": " + text;
     return Refusal{text, error_where(error)};
   }
   node->created_ = true;
@@ -110,18 +107,28 @@ PolicyNode::Created PolicyNode::make(const Component& component, std::string ins
   return node;
 }
 
-tg_status PolicyNode::create_child(std::string_view path, tg_child** out, tg_policy_traits* traits,
-                                   tg_error* error) {
+tg_status PolicyNode::call_create(const std::string& config, tg_error& error) {
+  traits_.size = sizeof traits_;
+  return containment_->control_call(Function::create, [&] {
+    const tg_host* host = host_.abi();
+    return component_.kind == Kind::scorer
+               ? component_.scorer.create(host, to_str(config), &self_, &error)
+               : component_.policy.create(host, to_str(config), &traits_, &self_, &error);
+  });
+}
+
+// Appends to children_.
+tg_status PolicyNode::add_child(const char* interface_id, std::string_view path, tg_error* error) {
   if (!making_) return set_error(error, TG_E_INVALID, path, "children are made inside create() only");
   const auto section = host_.config()->section(path);
   if (!section)
     return set_error(
         error, TG_E_CONFIG, path,
-        "expected a {plugin, config} section or a policy's name, found neither; name the child policy");
+        "expected a {plugin, config} section or a plugin's name, found neither; name the plugin");
   if (making_->depth >= max_depth)
     return set_error(error, TG_E_LIMIT, path,
                      "expected policies nested at most 8 deep, found more; nest fewer");
-  const auto component = making_->registry.find(TG_POLICY_INTERFACE, section->plugin);
+  const auto component = making_->registry.find(interface_id, section->plugin);
   if (!component)
     return set_error(error, TG_E_CONFIG, std::string(path) + "/plugin", component.refusal().text);
   std::string name = instance() + std::string(path);
@@ -134,6 +141,19 @@ tg_status PolicyNode::create_child(std::string_view path, tg_child** out, tg_pol
     return set_error(error, TG_E_CONFIG, std::string(path) + "/config" + child.refusal().where,
                      child.refusal().text);
   children_.push_back(*child);
+  return TG_OK;
+}
+
+tg_status PolicyNode::create_scorer(std::string_view path, tg_scorer_child** out, tg_error* error) {
+  const tg_status status = add_child(TG_SCORER_INTERFACE, path, error);
+  if (status == TG_OK) *out = &children_.back()->as_scorer_;
+  return status;
+}
+
+tg_status PolicyNode::create_child(std::string_view path, tg_child** out, tg_policy_traits* traits,
+                                   tg_error* error) {
+  const tg_status status = add_child(TG_POLICY_INTERFACE, path, error);
+  if (status != TG_OK) return status;
   PolicyNode& node = *children_.back();
   if (traits) {
     const std::uint32_t size = std::min<std::uint32_t>(traits->size, sizeof(tg_policy_traits));
@@ -210,13 +230,24 @@ void PolicyNode::build_into(TableSet& set, const std::shared_ptr<const tg_snapsh
     error.size = sizeof error;
     const tg_status status = containment_->control_call(
         Function::build, [&] { return component_.policy.build(self_, snapshot.get(), &table, &error); });
-    if (status == TG_OK)
-      table_ = std::make_shared<Table>(*this, table, snapshot);
-    else
-      containment_->slip(Slip::build, Function::build, error_text(error));
+    build_failure_.clear();
+    if (status == TG_OK) {
+      set.tables_[index_] = std::make_shared<Table>(*this, table, snapshot);
+    } else {
+      build_failure_ = status == call_threw ? "build() threw an exception" : error_text(error);
+      if (build_failure_.empty())
+        build_failure_ = "build() failed with status " + std::to_string(status) + " and no text";
+      containment_->slip(Slip::build, Function::build, build_failure_);
+    }
   }
-  set.tables_[index_] = table_;
   for (const auto& child : children_) child->build_into(set, snapshot);
+}
+
+std::string PolicyNode::build_failure() const {
+  if (!build_failure_.empty()) return about(component_, instance()) + ": " + build_failure_;
+  for (const auto& child : children_)
+    if (std::string text = child->build_failure(); !text.empty()) return text;
+  return {};
 }
 
 void PolicyNode::release(void* table) noexcept {

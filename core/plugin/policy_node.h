@@ -1,13 +1,13 @@
 // What: one policy instance with the children that its create() asked for: creation, adoption,
 //   tables, the guarded request calls, and who is owed which complete(). Calls on a root act for
-//   the whole tree.
+//   the whole tree. A child may be a scorer: a node without children that scores instead of picking.
 // Threads: create, adopt_from, build, drain_learn, describe: [control]. pick, complete, transform:
 //   [request].
 // Ownership: shared. When the last owner lets go of a root or of a TableSet elsewhere than on
 //   [control], the end (release, destroy) is posted there. A TableSet keeps its root and its
 //   snapshot; requests keep their root.
-// Errors: create gives a Refusal; build keeps a node's last table; request calls never throw or
-//   allocate: a slip costs the request this policy, and the caller uses the route's fallback.
+// Errors: create gives a Refusal; a node whose build failed does not pick from that set; request calls
+//   never throw or allocate: a slip costs the request this policy, and the caller uses the fallback.
 #pragma once
 
 #include <cstddef>
@@ -22,44 +22,20 @@
 #include "plugin/containment.h"
 #include "plugin/host.h"
 #include "plugin/library.h"
+#include "plugin/policy_tables.h"
 #include "plugin/request.h"
 
-struct tg_child {  // what a parent holds of a child; part of the child's node
+// What a parent holds of a child; part of the child's node.
+struct tg_child {
+  tidegate::plugin::PolicyNode* node;
+};
+struct tg_scorer_child {
   tidegate::plugin::PolicyNode* node;
 };
 
 namespace tidegate::plugin {
 
 class Registry;
-class PolicyNode;
-
-// One table of one node, with the snapshot that it was made from.
-class Table {
- public:
-  Table(PolicyNode& node, void* table, std::shared_ptr<const tg_snapshot> snapshot) noexcept;
-  ~Table();  // [control] releases it
-  Table(const Table&) = delete;
-  Table& operator=(const Table&) = delete;
-  const void* get() const noexcept { return table_; }
-
- private:
-  PolicyNode& node_;
-  void* table_;
-  std::shared_ptr<const tg_snapshot> snapshot_;
-};
-
-// The tables of a root and all its descendants that belong to one published view.
-class TableSet {
- public:
-  const void* table(std::uint32_t index) const noexcept {
-    return tables_[index] ? tables_[index]->get() : nullptr;
-  }
-
- private:
-  friend class PolicyNode;
-  std::shared_ptr<PolicyNode> root_;  // declared first: goes after the tables
-  std::vector<std::shared_ptr<const Table>> tables_;
-};
 
 enum class PickStatus {
   select,
@@ -95,6 +71,8 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   Adoption adopt_from(PolicyNode& previous);
   // The snapshot stays alive until every table made from it was released.
   std::shared_ptr<const TableSet> build(std::shared_ptr<const tg_snapshot>);
+  // Of the last build(): who failed in this tree and why; empty: nobody.
+  std::string build_failure() const;
   // Hands what picks remembered to learn(). True: somebody asks for build() and a new publication.
   bool drain_learn();
   std::string describe();  // a JSON object
@@ -109,6 +87,8 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
                 const tg_completion&) noexcept;
   // A parent's pick of this child, in the request of args; the plan lives as long as the request.
   tg_status pick_for_parent(const tg_pick_args&, const tg_plan**) noexcept;
+  // The same of a scorer; all scores are 0 unless TG_OK.
+  tg_status score_for_parent(const tg_pick_args&, float* scores) noexcept;
   // TG_OK, or what went wrong: the caller relays the data as it came.
   tg_status transform(const tg_transform_args&, tg_out&) noexcept;
 
@@ -117,11 +97,16 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   struct Making;  // what one create() of a tree shares
   PolicyNode(const Component&, std::string instance, const std::string& config, HostEnvironment&, Making&);
   static Created make(const Component&, std::string instance, std::string config, HostEnvironment&, Making&);
+  tg_status call_create(const std::string& config, tg_error&);
   tg_status create_child(std::string_view, tg_child**, tg_policy_traits*, tg_error*) override;
+  tg_status create_scorer(std::string_view, tg_scorer_child**, tg_error*) override;
+  tg_status add_child(const char* interface_id, std::string_view path, tg_error*);
 
   Adoption adopt_state(PolicyNode& previous);
   void build_into(TableSet&, const std::shared_ptr<const tg_snapshot>&);
   void release(void* table) noexcept;
+  // What build() made of the snapshot that is in force; false: it failed, so nothing may be called with it.
+  bool find_table(const tg_request&, const void*& table) const noexcept;
   PickStatus call_pick(tg_request&, const tg_pick_args&, tg_plan&) noexcept;
   PickStatus judge(tg_request&, const tg_pick_args&, tg_plan&, std::uint32_t tickets_before) noexcept;
   static bool claim_tickets(tg_request&, const tg_plan&, std::uint32_t tickets_before) noexcept;
@@ -139,10 +124,11 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   std::uint32_t index_ = 0;   // of its table
   std::uint32_t tree_size_ = 1;
   tg_child as_child_{this};
+  tg_scorer_child as_scorer_{this};
   void* self_ = nullptr;
   bool created_ = false;
   tg_policy_traits traits_{};
-  std::shared_ptr<const Table> table_;  // the last good one
+  std::string build_failure_;  // this node's own
 };
 
 }  // namespace tidegate::plugin

@@ -320,15 +320,19 @@ TEST_CASE("exceptions from a library are slips, not the end") {
   REQUIRE_FALSE(refused);
   CHECK(refused.refusal().text ==
         "policy 'thrower' (" + dir.at("thrower") + "), instance 'r': create() threw an exception");
-  const auto node = *PolicyNode::create(thrower, "r", "pick complete build", environment, registry);
+  const auto node = *PolicyNode::create(thrower, "r", "pick complete", environment, registry);
   tg_request request;
   PlanBuffer out;
   const tg_pick_args args = fleet.args(request);
   const auto tables = node->build(fleet.snapshot());
   CHECK(node->pick(request, tables.get(), args, fleet.sets(), out.plan) == PickStatus::slip);
   node->complete(request, 0, 0, tg_completion{});
-  CHECK(node->containment().slips(Slip::exception) == 3);
-  CHECK(node->containment().slips(Slip::build) == 1);
+  CHECK(node->containment().slips(Slip::exception) == 2);
+  const auto builds = *PolicyNode::create(thrower, "r", "build", environment, registry);
+  builds->build(fleet.snapshot());
+  CHECK(builds->containment().slips(Slip::exception) == 1);
+  CHECK(builds->containment().slips(Slip::build) == 1);
+  CHECK(builds->build_failure().ends_with("build() threw an exception"));
 }
 
 TEST_CASE_FIXTURE(Fixture, "create's refusal names plugin, instance, place and reason") {
@@ -371,19 +375,26 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(own.events == std::vector<std::string>{"release", "destroy"});
 }
 
-TEST_CASE_FIXTURE(Fixture, "a failing build keeps the last table and is counted") {
+TEST_CASE_FIXTURE(Fixture,
+                  "without a table for its snapshot a policy does not pick: an older one need not fit it") {
   with_tables();
   const auto node = make();
-  auto first = node->build(fleet.snapshot());
-  pick(*node, first.get());
-  const void* table = own.table_seen;
+  const auto first = node->build(fleet.snapshot());
+  CHECK(node->build_failure().empty());
+  const auto works = own.build;
   own.build = [](const tg_snapshot*, void**) { return TG_E_INTERNAL; };
   const auto second = node->build(fleet.snapshot());
-  first.reset();
-  pick(*node, second.get());
-  CHECK(own.table_seen == table);
+  CHECK(node->build_failure() ==
+        "policy 'scripted' (" + path + "), instance 'route1': build() failed with status 9 and no text");
+  own.table_seen = nullptr;
+  CHECK(pick(*node, second.get()) == PickStatus::slip);
+  CHECK(own.table_seen == nullptr);
   CHECK(node->containment().slips(Slip::build) == 1);
-  CHECK(own.events.empty());
+  CHECK(node->containment().all_slips() == 1);
+  CHECK(pick(*node, first.get()) == PickStatus::select);
+  own.build = works;
+  CHECK(pick(*node, node->build(fleet.snapshot()).get()) == PickStatus::select);
+  CHECK(node->build_failure().empty());
 }
 
 TEST_CASE_FIXTURE(Fixture, "a snapshot lives until the tables made from it are released") {

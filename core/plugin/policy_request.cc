@@ -4,6 +4,7 @@
 // cookie, the ticket of the child's own child below). The parent's plan claims tickets by copying legs. When
 // the root's plan is final, tickets that it does not reach end in DROPPED at once; the others end with their
 // leg: the root's complete() first, then each child's down the chain.
+#include <algorithm>
 #include <new>
 
 #include "plugin/plan_check.h"
@@ -48,11 +49,19 @@ PickStatus PolicyNode::pick(tg_request& request, const TableSet* tables, const t
   return status;
 }
 
+bool PolicyNode::find_table(const tg_request& request, const void*& table) const noexcept {
+  const Table* found = request.tables_ ? request.tables_->find(index_) : nullptr;
+  if (found) table = found->get();
+  return found || !component_.policy.build;
+}
+
 PickStatus PolicyNode::call_pick(tg_request& request, const tg_pick_args& args, tg_plan& plan) noexcept {
   const PlanFrame frame = open_plan(plan);
   if (quarantined()) [[unlikely]]
     return PickStatus::quarantined;
-  const void* table = request.tables_ ? request.tables_->table(index_) : nullptr;
+  const void* table = nullptr;
+  if (!find_table(request, table)) [[unlikely]]
+    return PickStatus::slip;  // counted when build() failed
   const std::uint32_t tickets_before = request.ticket_count_;
   const tg_status status = containment_->request_call(
       Function::pick, [&] { return component_.policy.pick(self_, table, &args, &plan); });
@@ -115,6 +124,28 @@ tg_status PolicyNode::pick_for_parent(const tg_pick_args& args, const tg_plan** 
   if (status == PickStatus::slip) return TG_E_INTERNAL;
   *out = hand_over(request, args, plan);
   return *out ? TG_OK : TG_E_LIMIT;
+}
+
+tg_status PolicyNode::score_for_parent(const tg_pick_args& args, float* scores) noexcept {
+  if (!args.request->slots_) return TG_E_INVALID;  // no pick is going on
+  std::fill_n(scores, args.candidate_count, 0.0f);
+  const void* table = nullptr;
+  if (quarantined() || !find_table(*args.request, table)) return TG_E_UNAVAILABLE;
+  const tg_status status = containment_->request_call(
+      Function::score, [&] { return component_.scorer.score(self_, table, &args, scores); });
+  // NaN is not in the range either.
+  const bool sane = status == TG_OK && std::all_of(scores, scores + args.candidate_count,
+                                                   [](float s) { return s >= 0.0f && s <= 1.0f; });
+  if (sane) {
+    containment_->went_well();
+    return TG_OK;
+  }
+  if (status == TG_OK)
+    containment_->slip(Slip::score, Function::score, "a score that is not from 0 to 1");
+  else if (status != call_threw && status != call_skipped)
+    containment_->slip(Slip::status, Function::score, "score() returned a failure");
+  std::fill_n(scores, args.candidate_count, 0.0f);
+  return status == call_skipped ? TG_E_UNAVAILABLE : TG_E_INTERNAL;
 }
 
 // Copies a child's plan to where it lives as long as the request, with tickets on its legs. Cookies stay
@@ -187,7 +218,14 @@ void PolicyNode::complete(tg_request& request, std::uint64_t cookie, std::uint64
   if (request.open_legs_ != 0) --request.open_legs_;
 }
 
+// A node's scorers hear of its legs as well; what it noted in a leg's cookie is not theirs.
 void PolicyNode::call_complete(const tg_completion& completion) noexcept {
+  for (const auto& child : children_) {
+    if (child->component_.kind != Kind::scorer || !child->component_.policy.complete) continue;
+    tg_completion theirs = completion;
+    theirs.cookie = 0;
+    child->call_complete(theirs);
+  }
   if (!component_.policy.complete) return;
   // Other quarantined instances get theirs: their counts would leak. One that hangs would hang this thread
   // too.

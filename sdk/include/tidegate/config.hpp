@@ -1,8 +1,9 @@
-// tidegate/config.hpp - an instance's configuration, and the policies below it, while it is being made.
+// tidegate/config.hpp - an instance's configuration, and policies and scorers below it, while it is made.
 //
 // What      Typed access by JSON pointer ("/threshold", "/workers/0/url"). The host has already checked the
 //           configuration against the schema and filled in its defaults.
-// Threads   [control], inside the constructor only: copy what you keep. Child::pick() is [request].
+// Threads   [control], inside the constructor only: copy what you keep. Child::pick() and Scorer::score()
+//           are [request].
 // Ownership What is returned is the caller's; a Child is the host's and lives as long as its parent.
 // Errors    tg::Error: an unknown secret, a bad child, a configuration on a host without tg.host.config/1.
 #pragma once
@@ -52,6 +53,23 @@ class Child {
   tg_policy_traits traits_{};
 };
 
+// A scorer below this policy; the same ownership.
+class Scorer {
+ public:
+  Scorer() noexcept = default;
+  Scorer(const tg_host_policy* table, const tg_scorer_child* child) noexcept : table_(table), child_(child) {}
+  explicit operator bool() const noexcept { return child_ != nullptr; }
+  // [request] hot. scores[i] from 0 to 1 for args.candidates[i]. False: it has nothing to say; all are 0.
+  bool score(const tg_pick_args& args, std::span<float> scores) const noexcept {
+    bool room = scores.size() >= args.candidate_count;
+    return child_ && room && table_->score(child_, &args, scores.data()) == TG_OK;
+  }
+
+ private:
+  const tg_host_policy* table_ = nullptr;
+  const tg_scorer_child* child_ = nullptr;
+};
+
 class Config {
  public:
   Config(const Host& host, tg_str json) noexcept
@@ -91,21 +109,32 @@ class Config {
   }
   // The policy that the {plugin, config} section at `path` describes.
   Child child(std::string_view path) const {
-    auto* table = host_->get_interface(host_, TG_HOST_POLICY);
-    if (!table)
-      throw Error(TG_E_UNSUPPORTED, std::string(path),
-                  "this host offers no child policies (tg.host.policy/1)");
-    auto* policies = static_cast<const tg_host_policy*>(table);
+    auto* policies = child_policies(path);
     tg_child* child = nullptr;
     auto traits = detail::sized<tg_policy_traits>();
     auto error = detail::sized<tg_error>();
-    tg_status status = policies->create(host_, str(path), &child, &traits, &error);
-    if (status != TG_OK && error.where[0] == 0) detail::copy_text(error.where, sizeof error.where, path);
-    detail::check(status, error, "creating the child policy");
+    check(policies->create(host_, str(path), &child, &traits, &error), error, path);
     return {policies, child, traits};
+  }
+  // The scorer that the {plugin, config} section at `path` describes.
+  Scorer scorer(std::string_view path) const {
+    auto* policies = child_policies(path);
+    tg_scorer_child* child = nullptr;
+    auto error = detail::sized<tg_error>();
+    check(policies->create_scorer(host_, str(path), &child, &error), error, path);
+    return {policies, child};
   }
 
  private:
+  const tg_host_policy* child_policies(std::string_view path) const {
+    auto* table = host_->get_interface(host_, TG_HOST_POLICY);
+    if (table) return static_cast<const tg_host_policy*>(table);
+    throw Error(TG_E_UNSUPPORTED, std::string(path), "this host offers no children (tg.host.policy/1)");
+  }
+  static void check(tg_status status, tg_error& error, std::string_view path) {
+    if (status != TG_OK && error.where[0] == 0) detail::copy_text(error.where, sizeof error.where, path);
+    detail::check(status, error, "creating the child");
+  }
   // No table and no configuration: every default holds. No table but a configuration: silence would ignore
   // it.
   bool known() const {

@@ -101,6 +101,7 @@ typedef struct tg_host_http { /* [runner]; blocks until done; the stop token end
 
 #define TG_HOST_POLICY "tg.host.policy/1"
 typedef struct tg_child tg_child; /* a policy below this one; the host builds, releases and destroys it with its parent */
+typedef struct tg_scorer_child tg_scorer_child; /* a scorer below this policy; likewise */
 typedef struct tg_host_policy {
   uint32_t size, reserved;
   /* [control] inside create() only. path: JSON pointer to a {plugin, config} section in this instance's configuration.
@@ -109,6 +110,12 @@ typedef struct tg_host_policy {
   /* [request] hot. The child's plan is the host's and lives as long as the request: take legs with tg_plan_take(). A leg that
    * is not taken ends in complete() DROPPED. args may be a changed copy: candidates may be a subset. */
   tg_status (*pick)(const tg_child *, const tg_pick_args *, const tg_plan **);
+  /* [control] inside create() only. As create(), for a section that names a component of tg.scorer/1. */
+  tg_status (*create_scorer)(const tg_host *, tg_str path, tg_scorer_child **, tg_error *);
+  /* [request] hot, inside pick() only. One call for all of args->candidates: scores has room for candidate_count numbers, from
+   * 0 to 1 when TG_OK. Else all are 0: TG_E_INTERNAL, the scorer slipped; TG_E_UNAVAILABLE, it is out of service or could not
+   * build its table; TG_E_INVALID, no pick is going on. Go on without it. */
+  tg_status (*score)(const tg_scorer_child *, const tg_pick_args *, float *scores);
 } tg_host_policy;
 
 #define TG_HOST_REQUEST "tg.host.request/1"

@@ -28,6 +28,7 @@
 #include "plugin.h"
 #include "policy.hpp"
 #include "scorer.hpp"
+#include "scorers.hpp"
 
 // The lowest minor of the ABI that the plugin can live with.
 #ifndef TG_TARGET_MINOR

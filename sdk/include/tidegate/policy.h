@@ -2,8 +2,9 @@
  *
  * An instance is made by create() from its configuration. Whenever membership changes, build() makes an immutable table from
  * the new snapshot; the host publishes (snapshot, tables of all instances) as one unit, so a pick never sees a table that
- * does not fit its snapshot and a policy never locks against membership changes. The shape is gRPC's: LoadBalancingPolicy on
- * the control side, SubchannelPicker on the data side.
+ * does not fit its snapshot and a policy never locks against membership changes. After a build() that failed there is no such
+ * table: the instance is not asked (the route's fallback picks, a parent gets TG_E_UNAVAILABLE) until a later one succeeds.
+ * The shape is gRPC's: LoadBalancingPolicy on the control side, SubchannelPicker on the data side.
  * pick() only reads. What it wants to remember goes through tg.host.request/1 remember() to learn() on the control thread.
  * Lifetime: create, [adopt|import_state], { build, pick*, complete*, transform*, learn*, release }*, destroy. destroy comes
  * after every [request] call has returned and every table was released; tables of one instance may live side by side.
@@ -106,10 +107,11 @@ typedef struct tg_policy {
   tg_status (*adopt)(void *self, void *previous);
   tg_status (*export_state)(void *self, tg_out *);                              /* [control] opt: bytes of your own format */
   tg_status (*import_state)(void *self, tg_str bytes);                          /* [control] opt: of an older build; may refuse */
-  tg_status (*build)(void *self, const tg_snapshot *, void **table, tg_error *); /* [control] opt; failure keeps the last table */
+  /* [control] opt; see above. The snapshot lives until the table was released. It may have no worker at all. */
+  tg_status (*build)(void *self, const tg_snapshot *, void **table, tg_error *);
   void (*release)(void *self, void *table);                                     /* [control] opt; no request uses it any more */
-  /* [request] table: from build(), or NULL. A failure, a slot outside the candidates or a malformed plan costs this request
-   * the policy: the route's fallback picks, and the slip is counted. */
+  /* [request] table: what build() made of args->snapshot; NULL without a build(). A failure, a slot outside the candidates or
+   * a malformed plan costs this request the policy: the route's fallback picks, and the slip is counted. */
   tg_status (*pick)(void *self, const void *table, const tg_pick_args *, tg_plan *);
   void (*complete)(void *self, const tg_completion *); /* [request] opt. Exactly one for each leg of each SELECT */
   /* [request] opt. What is written goes to the client instead of args->data; allocation and time as for pick. */
@@ -119,14 +121,19 @@ typedef struct tg_policy {
   tg_status (*describe)(void *self, tg_out *json); /* [control] opt: a JSON object for /plugins and bug reports */
 } tg_policy;
 
+/* Says how well each candidate suits a request. A policy has scorers as children (tg.host.policy/1 create_scorer), asks them in
+ * its pick and weighs what they say. Lifetime and threads as of a policy; a snapshot that build() fails for is not scored. */
 typedef struct tg_scorer {
   uint32_t size, flags;
   tg_status (*create)(const tg_host *, tg_str config_json, void **self, tg_error *);   /* [control] */
   void (*destroy)(void *self);                                                         /* [control] */
   tg_status (*build)(void *self, const tg_snapshot *, void **table, tg_error *);       /* [control] opt */
   void (*release)(void *self, void *table);                                            /* [control] opt */
-  tg_status (*score)(void *self, const void *table, const tg_pick_args *, float *out); /* [request] 0..1 per candidate */
-  void (*complete)(void *self, const tg_completion *);                                 /* [request] opt */
+  /* [request] Fills out[candidate_count]: out[i] from 0 (unfit) to 1 (best) for args->candidates[i]. A failure, and a number
+   * outside of that range, is a slip: the parent gets no scores from this call. */
+  tg_status (*score)(void *self, const void *table, const tg_pick_args *, float *out);
+  /* [request] opt. Once for each leg that its parent is completed for, before the parent; cookie is 0. */
+  void (*complete)(void *self, const tg_completion *);
 } tg_scorer;
 
 #ifdef __cplusplus

@@ -1,6 +1,7 @@
 // tidegate/scorer.hpp - tg::scorer<T>(): the component that a scorer class makes.
 //
-// What      Says how well each candidate suits a request, from 0 to 1; the host adds scorers up and picks.
+// What      Says how well each candidate suits a request, from 0 to 1; a policy (`weighted`, or one of yours
+//           with scorers.hpp) adds scorers up and picks.
 //           Members as of a policy (policy.hpp), with one of these instead of pick():
 //             float score(tg::Request, uint32_t slot) noexcept            or with (..., const Table&)
 //             void score(tg::Request, std::span<float> out) noexcept      or with (..., const Table&)

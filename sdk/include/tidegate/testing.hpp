@@ -13,7 +13,7 @@
 //
 // What      FakeHost (all services of host.h but http), Fleet (slots, generations, live records),
 // PolicyUnderTest (contract
-//           checks), DiscoveryUnderTest, simulate() (a day of traffic in virtual time).
+//           checks), ScorerUnderTest, DiscoveryUnderTest, simulate() (a day of traffic in virtual time).
 //           testing/allocations.hpp, in one source of the program, makes allocations in hot calls a breach.
 // Threads   One: the kit is every thread of the contract at once.
 // Ownership Host and fleet outlive what runs on them.
@@ -21,4 +21,5 @@
 #pragma once
 #include "plugin.hpp"
 #include "testing/discovery_under_test.hpp"
+#include "testing/scorer_under_test.hpp"
 #include "testing/traffic.hpp"

@@ -25,6 +25,7 @@ class FakeHost {
     std::map<std::string, std::string> fields;
   };
   using ChildPick = std::function<tg_status(const tg_pick_args&, tg_plan&)>;
+  using Score = std::function<tg_status(const tg_pick_args&, std::span<float>)>;
 
   explicit FakeHost(std::string_view config = "{}", uint64_t seed = 1, const char* instance = "test")
       : config_(Json::parse(config)), config_text_(config), random_state_(seed) {
@@ -48,6 +49,7 @@ class FakeHost {
   // --- what the test sets ---
   std::map<std::string, std::string, std::less<>> secrets;
   std::map<std::string, ChildPick, std::less<>> children;  // by JSON pointer
+  std::map<std::string, Score, std::less<>> scorers;       // likewise; see ScorerUnderTest::as_child()
   tg_policy_traits child_traits{sizeof(tg_policy_traits), 0, 0, 0};
   void withhold(std::string id) { withheld_.insert(std::move(id)); }  // "tg.host.clock/1": this host lacks it
   void advance(std::chrono::nanoseconds time) {  // runs the timers that become due, in order

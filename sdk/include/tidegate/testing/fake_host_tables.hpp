@@ -158,7 +158,24 @@ struct HostTables {
     *out = plan;
     return (*reinterpret_cast<const FakeHost::ChildPick*>(child))(*args, *plan);
   }
-  static constexpr tg_host_policy policy{sizeof(tg_host_policy), 0, create_child, pick_child};
+  static tg_status create_scorer(const tg_host* h, tg_str path, tg_scorer_child** child,
+                                 tg_error* error) noexcept {
+    auto found = of(h).scorers.find(view(path));
+    if (found == of(h).scorers.end())
+      return detail::fail(error, TG_E_NOT_FOUND, view(path),
+                          "the test gave this host no scorer at this path");
+    *child = reinterpret_cast<tg_scorer_child*>(&found->second);
+    return TG_OK;
+  }
+  static tg_status score(const tg_scorer_child* child, const tg_pick_args* args, float* scores) noexcept {
+    std::span<float> all(scores, args->candidate_count);
+    std::fill(all.begin(), all.end(), 0.0f);
+    tg_status status = (*reinterpret_cast<const FakeHost::Score*>(child))(*args, all);
+    if (status != TG_OK) std::fill(all.begin(), all.end(), 0.0f);
+    return status;
+  }
+  static constexpr tg_host_policy policy{sizeof(tg_host_policy), 0,    create_child, pick_child,
+                                         create_scorer,          score};
 
   // --- request ---
   static tg_str header(const tg_request* r, tg_str name) noexcept {
