@@ -96,6 +96,8 @@ long Containment::preemptions() noexcept {
 }
 
 void Containment::timed(Function function, std::uint64_t ns, long preempted_before) noexcept {
+  timed_calls_.fetch_add(1, std::memory_order_relaxed);
+  timed_ns_.fetch_add(ns, std::memory_order_relaxed);
   const std::uint32_t sampled = sampled_.fetch_add(1, std::memory_order_relaxed) + 1;
   if (ns > limits_.budget_ns && preemptions() == preempted_before) {
     const std::uint32_t over = over_.fetch_add(1, std::memory_order_relaxed) + 1;
