@@ -15,16 +15,17 @@ class Static {
  public:
   static constexpr auto name = "static";
   static constexpr auto summary = "workers written in the configuration";
+  static constexpr uint32_t flags = TG_DISCOVERY_ALLOW_EMPTY;  // a shorter list was written by a person
   static constexpr auto schema = R"({
     "type": "object", "additionalProperties": false, "required": ["workers"],
     "properties": {
       "workers": {"type": "array", "minItems": 1, "items": {
         "type": "object", "additionalProperties": false, "required": ["url"],
         "properties": {
-          "url": {"type": "string", "pattern": "^https?://[^/]+/?$", "description": "http://host:port or https://..."},
+          "url": {"type": "string", "pattern": "^https?://[^/]+/?$", "description": "http://host:port"},
           "id": {"type": "string", "minLength": 1, "description": "unique name; the url unless given"},
           "models": {"type": "array", "items": {"type": "string", "minLength": 1},
-                     "description": "models it serves; empty: the gateway asks the worker", "default": []},
+                     "description": "models it serves; empty: any", "default": []},
           "role": {"type": "string", "enum": ["any", "prefill", "decode", "encode"], "default": "any"},
           "bootstrap_port": {"type": "integer", "minimum": 0, "maximum": 65535, "default": 0,
                              "description": "rendezvous port of a prefill or encode worker; 0: none"},
@@ -32,7 +33,8 @@ class Static {
           "zone": {"type": "string", "default": ""},
           "labels": {"type": "object", "additionalProperties": {"type": "string"}, "default": {}},
           "health_path": {"type": "string", "default": "", "description": "empty: the gateway's default"},
-          "key": {"type": "string", "default": "", "description": "NAME of a secret: the worker's own key"}
+          "key": {"type": "string", "minLength": 1, "writeOnly": true,
+                  "description": "the worker's own key, sent instead of the client's: file:/path or ${ENV}"}
         }}}
     }})";
 
@@ -41,6 +43,9 @@ class Static {
     for (uint32_t i = 0; i < config.count("/workers"); ++i) {
       std::string at = "/workers/" + std::to_string(i);
       workers_.push_back(read(config, at));
+      if (workers_.back().url.starts_with("https:"))
+        throw tg::Error(TG_E_CONFIG, at + "/url",
+                        "expected http://host:port, found https: TLS to workers is not served yet");
       if (!ids.insert(workers_.back().id).second)
         throw tg::Error(TG_E_CONFIG, at,
                         "'" + workers_.back().id + "' stands twice; give one of them another id");

@@ -44,6 +44,17 @@ TEST_CASE("it publishes once, says that its list is whole, and is done") {
   CHECK(source.publications == 1);
 }
 
+TEST_CASE("a worker that would need TLS is refused, with the place") {
+  FakeHost host(R"({"workers": [{"url": "http://a:1"}, {"url": "https://b:1"}]})");
+  try {
+    DiscoveryUnderTest source(host, tg_plugin_v1(), "static");
+    FAIL("it was accepted");
+  } catch (const tg::Error& error) {
+    CHECK(error.where() == "/workers/1/url");
+    CHECK(std::string(error.what()).find("TLS to workers is not served") != std::string::npos);
+  }
+}
+
 TEST_CASE("two workers of one name are refused") {
   FakeHost host(R"({"workers": [{"url": "http://a:1"}, {"url": "http://a:1"}]})");
   try {

@@ -74,6 +74,8 @@ std::string_view allow_for(std::string_view pattern) {
 
 }  // namespace
 
+std::span<const Endpoint> all_endpoints() noexcept { return table; }
+
 EndpointMatch find_endpoint(std::string_view method, std::string_view path) noexcept {
   EndpointMatch result;
   for (const Endpoint& entry : table) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace tidegate::api {
@@ -52,6 +53,7 @@ struct EndpointMatch {
   std::string_view id = {};     // what "*" matched
 };
 
+std::span<const Endpoint> all_endpoints() noexcept;
 EndpointMatch find_endpoint(std::string_view method, std::string_view path) noexcept;
 
 }  // namespace tidegate::api

@@ -10,8 +10,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <Poco/Exception.h>
 #include <CLI/CLI.hpp>
+
+#include <Poco/Exception.h>
 
 #include "engine/engine_server.h"
 #include "http/event_loop.h"
@@ -47,6 +48,7 @@ void describe(CLI::App& app, Settings& settings) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--mean-output-tokens", engine.mean_output_tokens, "Of answers without max_tokens")
+      ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--max-model-len", engine.max_model_len, "Longest prompt, in tokens")->capture_default_str();
   app.add_option("--max-batch", model.max_batch, "Sequences in one step")
@@ -56,9 +58,15 @@ void describe(CLI::App& app, Settings& settings) {
   app.add_option("--max-prefill-tokens", model.max_prefill_tokens_per_step, "Prompt tokens in one step")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--prefill-us-per-token", model.prefill_us_per_token)->capture_default_str();
-  app.add_option("--decode-us-per-step", model.decode_us_per_step)->capture_default_str();
-  app.add_option("--decode-us-per-sequence", model.decode_us_per_token_in_batch)->capture_default_str();
+  app.add_option("--prefill-us-per-token", model.prefill_us_per_token)
+      ->check(CLI::Range(0.0, 1e9))
+      ->capture_default_str();
+  app.add_option("--decode-us-per-step", model.decode_us_per_step)
+      ->check(CLI::Range(0.0, 1e9))
+      ->capture_default_str();
+  app.add_option("--decode-us-per-sequence", model.decode_us_per_token_in_batch)
+      ->check(CLI::Range(0.0, 1e9))
+      ->capture_default_str();
   app.add_option("--cache-tokens", model.cache_tokens, "Tokens that the prefix cache holds")
       ->capture_default_str();
   app.add_option("--fault", settings.faults,
@@ -157,7 +165,7 @@ int engine_main(int argc, char** argv) {
   }
   try {
     return run(settings);
-  } catch (const Poco::Exception& error) {  // its what() is but a class of errors
+  } catch (const Poco::Exception& error) {  // what() is the name of its class
     std::fprintf(stderr, "tidegate engine: can't listen on %s: %s\n", settings.listen.c_str(),
                  error.displayText().c_str());
     return 1;

@@ -134,6 +134,11 @@ LoadResult build(Document document) {
     settle_names(
         config.discovery, "discovery", root, [](const DiscoveryConfig& d) { return d.source.plugin; },
         diagnostics);
+    for (std::size_t i = 0; i < config.discovery.size(); ++i)
+      if (config.discovery[i].name == "api")
+        diagnostics.error(place(root, "/discovery/" + std::to_string(i) + "/name"),
+                          item("discovery", i) + ".name",
+                          "expected another name than api, which workers added by POST /workers have");
     settle_names(config.routes, "routes", root, joined_models, diagnostics);
     check_routes(config, root, diagnostics);
     settle_plugins(config, root);

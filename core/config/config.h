@@ -75,7 +75,8 @@ struct PluginsConfig {
 struct UpstreamConfig {
   Milliseconds connect_timeout = 5s, first_byte_timeout = 300s, idle_timeout = 60s, keep_alive_idle = 4s;
   std::uint32_t max_idle_per_worker = 64;
-  double descriptor_share = 0.45;  // of the process's limit, for connections to workers
+  Milliseconds resolve_interval = 30s;  // between two look-ups of a worker's name
+  double descriptor_share = 0.45;       // of the process's limit, for connections to workers
 };
 struct HealthConfig {
   bool enabled = true;

@@ -222,6 +222,23 @@ TEST_CASE("the effective configuration hides secrets and keeps references") {
   CHECK(result.effective.find("url: \"http://***@h/x\"\n") != std::string::npos);
 }
 
+TEST_CASE("an empty secret is an error: it would open what it is to guard") {
+  ::setenv("TIDEGATE_TEST_EMPTY", "", 1);
+  for (const char* token : {"\"\"", "\"${TIDEGATE_TEST_EMPTY}\"", "\"${TIDEGATE_TEST_EMPTY:-}\""})
+    CHECK(
+        parse("control: {token: " + std::string(token) + "}").errors ==
+        Lines{
+            "tidegate.yaml:1:18: control.token: expected a secret, found an empty one; set it, or leave this "
+            "key out"});
+}
+
+TEST_CASE("the name of workers added by hand is taken") {
+  CHECK(parse("discovery: [{plugin: static, name: api}]").errors ==
+        Lines{"tidegate.yaml:1:36: discovery[0].name: expected another name than api, which workers added by "
+              "POST /workers have"});
+  CHECK(parse("discovery: [{plugin: api}]").errors.size() == 1);
+}
+
 TEST_CASE("a token is read from its file") {
   const auto file =
       std::filesystem::temp_directory_path() / ("tidegate-token-" + std::to_string(std::random_device()()));

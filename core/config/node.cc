@@ -211,8 +211,8 @@ bool names_secret(std::string_view key) {
       "private_key", "access_key", "authorization", "credential", "credentials", "cookie"};
   std::string folded(key);
   for (char& c : folded) c = c == '-' ? '_' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return std::any_of(endings.begin(), endings.end(),
-                     [&](std::string_view end) { return folded.ends_with(end); });
+  return folded == "key" || std::any_of(endings.begin(), endings.end(),
+                                        [&](std::string_view end) { return folded.ends_with(end); });
 }
 
 namespace {

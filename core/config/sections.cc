@@ -136,10 +136,13 @@ Field secret(std::string key, Secret Owner::*place, std::string doc) {
   Field field{.key = std::move(key), .type = Type::string, .doc = std::move(doc), .secret = true};
   field.store = [place](void* owner, const Node& node, const std::string& path, Diagnostics& diagnostics) {
     SecretResult result = resolve_secret(node.text());
-    if (result.ok)
-      static_cast<Owner*>(owner)->*place = Secret(std::move(result.value));
-    else
+    if (!result.ok)
       diagnostics.error(node.mark(), path, result.error);
+    else if (result.value.empty())  // an empty one would open what it is to guard
+      diagnostics.error(node.mark(), path,
+                        "expected a secret, found an empty one; set it, or leave this key out");
+    else
+      static_cast<Owner*>(owner)->*place = Secret(std::move(result.value));
   };
   return field;
 }
@@ -274,6 +277,8 @@ Field upstream_section() {
        member("idle_timeout", &S::idle_timeout, "between two pieces of an answer", between(1ms, 24h)),
        member("keep_alive_idle", &S::keep_alive_idle,
               "how long an unused connection is kept; below the engine's own limit", between(0ms, 1h)),
+       member("resolve_interval", &S::resolve_interval,
+              "between two look-ups of an engine's name, and two readings of its key", between(50ms, 24h)),
        member("max_idle_per_worker", &S::max_idle_per_worker, "unused connections kept for a worker",
               between(0, million)),
        member("descriptor_share", &S::descriptor_share,

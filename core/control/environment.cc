@@ -20,11 +20,6 @@ log::Level level_of(int level) noexcept {
   }
 }
 
-// The id that telemetry::PluginMetrics' static functions understand.
-std::uint64_t metric_id(telemetry::Kind kind, std::uint32_t bounds, telemetry::CellIndex cell) noexcept {
-  return cell == 0 ? 0 : (static_cast<std::uint64_t>(kind) + 1) << 62 | std::uint64_t{bounds} << 32 | cell;
-}
-
 }  // namespace
 
 struct Environment::PluginTimer {
@@ -133,24 +128,41 @@ std::uint64_t Environment::define(const plugin::MetricDefinition& definition) {
   try {
     telemetry::FamilySpec spec{definition.name, definition.help, kind, definition.bounds, 1000};
     auto& family = registry_.family(spec);
+    telemetry::Leases keep;
+    std::uint64_t id = 0;
     switch (kind) {
-      case Kind::counter: return metric_id(kind, 0, registry_.counter(family, definition.labels).cell());
-      case Kind::gauge: return metric_id(kind, 0, registry_.gauge(family, definition.labels).cell());
+      case Kind::counter:
+        id = telemetry::plugin_metric(kind, 0, registry_.counter(family, definition.labels, &keep).cell());
+        break;
+      case Kind::gauge:
+        id = telemetry::plugin_metric(kind, 0, registry_.gauge(family, definition.labels, &keep).cell());
+        break;
       case Kind::histogram: {
-        const auto made = registry_.histogram(family, definition.labels);
-        return made.bounds() ? metric_id(kind, made.bounds()->id, made.first()) : 0;
+        const auto made = registry_.histogram(family, definition.labels, &keep);
+        if (made.bounds()) id = telemetry::plugin_metric(kind, made.bounds()->id, made.first());
       }
     }
+    if (id == 0) return 0;
+    const std::lock_guard lock(metrics_mutex_);
+    plugin_series_.emplace(id, std::move(keep));
+    return id;
   } catch (const std::exception& e) {
     log::warn("a plugin's metric is refused", {{"name", definition.name}, {"reason", e.what()}});
   }
   return 0;
 }
 
-void Environment::add(std::uint64_t id, double value) noexcept { telemetry::PluginMetrics::add(id, value); }
-void Environment::set(std::uint64_t id, double value) noexcept { telemetry::PluginMetrics::set(id, value); }
-void Environment::observe(std::uint64_t id, double value) noexcept {
-  telemetry::PluginMetrics::observe(id, value);
+void Environment::release(std::uint64_t id) noexcept {
+  telemetry::Leases gone;
+  const std::lock_guard lock(metrics_mutex_);
+  const auto at = plugin_series_.find(id);
+  if (at == plugin_series_.end()) return;
+  gone = std::move(at->second);
+  plugin_series_.erase(at);
 }
+
+void Environment::add(std::uint64_t id, double value) noexcept { telemetry::add_to(id, value); }
+void Environment::set(std::uint64_t id, double value) noexcept { telemetry::set_to(id, value); }
+void Environment::observe(std::uint64_t id, double value) noexcept { telemetry::observe_in(id, value); }
 
 }  // namespace tidegate::control

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 
 #include "http/event_loop.h"
 #include "plugin/environment.h"
@@ -41,6 +42,7 @@ class Environment final : public plugin::HostEnvironment, private plugin::Metric
  private:
   struct PluginTimer;
   std::uint64_t define(const plugin::MetricDefinition& definition) override;
+  void release(std::uint64_t id) noexcept override;
   void add(std::uint64_t id, double value) noexcept override;
   void set(std::uint64_t id, double value) noexcept override;
   void observe(std::uint64_t id, double value) noexcept override;
@@ -52,6 +54,8 @@ class Environment final : public plugin::HostEnvironment, private plugin::Metric
   std::map<std::uint64_t, std::unique_ptr<PluginTimer>> timers_;
   std::uint64_t next_timer_ = 1;
   std::uint64_t call_budget_ns_ = 1'000'000;  // control thread
+  std::mutex metrics_mutex_;
+  std::multimap<std::uint64_t, telemetry::Leases> plugin_series_;  // one a define()
 };
 
 }  // namespace tidegate::control

@@ -1,8 +1,10 @@
 #include "control/io_thread.h"
 
 #include <sys/resource.h>
+#include <time.h>
 
 #include <algorithm>
+#include <array>
 
 #include "api/errors.h"
 #include "routing/exchange.h"
@@ -11,6 +13,39 @@ namespace tidegate::control {
 namespace {
 
 constexpr std::uint32_t report_ms = 1'000;
+
+// The codes of what http/ refuses by itself.
+constexpr std::array protocol_error_codes{"head_too_large",
+                                          "too_many_headers",
+                                          "http_version_not_supported",
+                                          "malformed_head",
+                                          "malformed_method",
+                                          "method_not_supported",
+                                          "malformed_target",
+                                          "malformed_header",
+                                          "malformed_line_end",
+                                          "folded_header",
+                                          "host_missing",
+                                          "host_repeated",
+                                          "host_malformed",
+                                          "content_length_repeated",
+                                          "content_length_malformed",
+                                          "both_lengths",
+                                          "transfer_encoding_repeated",
+                                          "transfer_encoding_unknown",
+                                          "malformed_body",
+                                          "request_head_stalled",
+                                          "request_body_stalled",
+                                          "request_body_too_large",
+                                          "body_budget_exhausted",
+                                          "internal_error",
+                                          "other"};
+
+double thread_cpu_seconds() noexcept {
+  timespec spent{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+  return static_cast<double>(spent.tv_sec) + static_cast<double>(spent.tv_nsec) * 1e-9;
+}
 
 http::UpstreamLimits upstream_limits(const config::Config& config) {
   rlimit files{};
@@ -77,17 +112,37 @@ IoThread::IoThread(std::uint32_t number, const config::Config& config, IoShared 
   io_.access_log = shared.access_log;
   io_.budget = &shared.budget;
   io_.offload = [this](std::function<void()> work, std::function<void()> back) {
-    shared_.backend.post_blocking([this, work = std::move(work), back = std::move(back)] {
+    return shared_.backend.post_blocking([this, work = std::move(work), back = std::move(back)] {
       work();
       loop_.post(back);
     });
   };
+  register_series();
   listener_.open(Poco::Net::SocketAddress(config.server.listen.host, port));
 }
 
 IoThread::~IoThread() { join(); }
 
+// What the kernel says of this thread; and how late this timer came, as a sample of how late any would.
+void IoThread::report_loop() noexcept {
+  const std::uint64_t due_ns = report_.expiry() * 1'000'000;
+  loop_.refresh_now();
+  const std::uint64_t now_ns = loop_.now_ns();
+  const double cpu = thread_cpu_seconds(), spent = cpu - reported_.cpu_seconds;
+  if (reported_.at_ns != 0) {
+    const double passed = static_cast<double>(now_ns - reported_.at_ns) * 1e-9;
+    loop_metrics_->busy_seconds.add(spent);
+    loop_metrics_->wait_seconds.add(std::max(0.0, passed - spent));
+    loop_metrics_->delay.observe(now_ns > due_ns ? static_cast<double>(now_ns - due_ns) * 1e-9 : 0);
+  }
+  reported_.cpu_seconds = cpu;
+  reported_.at_ns = now_ns;
+}
+
 void IoThread::report() noexcept {
+  report_loop();
+  // A loop without requests lets go of the old view all the same, and with it of old policies and slots.
+  io_.view.get();
   loop_.arm(report_, report_ms);
   auto& m = shared_.metrics;
   auto move = [](auto& metric, double& before, double now) {
@@ -143,24 +198,27 @@ void IoThread::join() {
   if (thread_.joinable()) thread_.join();
 }
 
-const telemetry::EndpointMetrics& IoThread::metrics_of(const api::Endpoint* endpoint) {
-  auto& known = endpoint_metrics_[endpoint];
-  if (!known)
-    known = endpoint ? &shared_.metrics.endpoint(std::string(endpoint->path), std::string(endpoint->method))
-                     : &shared_.metrics.endpoint("other", "other");
-  return *known;
+// Beforehand: taking a series takes a lock and allocates, which an I/O thread does not.
+void IoThread::register_series() {
+  auto& m = shared_.metrics;
+  for (const auto& endpoint : api::all_endpoints())
+    endpoint_metrics_[&endpoint] = &m.endpoint(std::string(endpoint.path), std::string(endpoint.method));
+  endpoint_metrics_[nullptr] = &m.endpoint("other", "other");
+  for (const char* code : protocol_error_codes) protocol_errors_[code] = m.protocol_error(code);
+  loop_metrics_ = m.loop(number_);
 }
 
 std::unique_ptr<http::Responder> IoThread::begin(http::ServerConnection& connection) noexcept {
   const http::RequestHead& head = connection.head();
   if (is_local(Surface::data, head.path)) return local_responder(shared_.backend, Surface::data, connection);
   const api::EndpointMatch match = api::find_endpoint(head.method, head.path);
-  return std::make_unique<routing::Exchange>(io_, connection, match, metrics_of(match.endpoint));
+  return std::make_unique<routing::Exchange>(io_, connection, match,
+                                             *endpoint_metrics_.find(match.endpoint)->second);
 }
 
 void IoThread::on_protocol_error(int, std::string_view code, const http::PeerAddress&) noexcept {
-  auto [at, fresh] = protocol_errors_.try_emplace(std::string(code));
-  if (fresh) at->second = shared_.metrics.protocol_error(std::string(code));
+  auto at = protocol_errors_.find(code);
+  if (at == protocol_errors_.end()) at = protocol_errors_.find("other");
   at->second.add();
 }
 

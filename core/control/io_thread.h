@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <thread>
 #include <unordered_map>
@@ -47,8 +48,9 @@ class IoThread final : private http::Service {
   std::unique_ptr<http::Responder> begin(http::ServerConnection& connection) noexcept override;
   void on_protocol_error(int status, std::string_view code, const http::PeerAddress& peer) noexcept override;
   std::string error_body(int status, std::string_view code, std::string_view message) override;
-  const telemetry::EndpointMetrics& metrics_of(const api::Endpoint* endpoint);
+  void register_series();
   void report() noexcept;
+  void report_loop() noexcept;
 
   std::uint32_t number_;
   IoShared shared_;
@@ -56,12 +58,16 @@ class IoThread final : private http::Service {
   routing::IoContext io_;
   http::ConnectionSet connections_;
   http::Listener listener_;
-  std::unordered_map<const api::Endpoint*, const telemetry::EndpointMetrics*> endpoint_metrics_;
-  std::unordered_map<std::string, telemetry::Counter> protocol_errors_;
+  std::unordered_map<const api::Endpoint*, const telemetry::EndpointMetrics*>
+      endpoint_metrics_;  // null: others
+  std::map<std::string, telemetry::Counter, std::less<>> protocol_errors_;
+  std::shared_ptr<const telemetry::LoopMetrics> loop_metrics_;
   // What stands in this loop's objects goes to the metrics once a second, as differences to what was reported
   // before.
   struct Reported {
     double connections = 0, accepted = 0, refused = 0, busy = 0, idle = 0, body_bytes = 0;
+    double cpu_seconds = 0;
+    std::uint64_t at_ns = 0;
   } reported_;
   http::Timer report_{http::Timer::of<&IoThread::report>, this};
   std::thread thread_;

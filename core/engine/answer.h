@@ -32,9 +32,9 @@ class Answer {
   // The whole answer as one JSON object, after skip_to() the last token.
   void skip_to(std::uint32_t tokens);
   std::string whole() const;
+  std::string_view finish_reason() const;  // "stop", "length" or "abort"
 
  private:
-  std::string_view finish_reason() const;
   void say();  // the next token, into text_
   void openai_event(std::string& out, std::string_view token, bool last);
   void openai_chunk(std::string& out, std::string_view delta, std::string_view finish) const;

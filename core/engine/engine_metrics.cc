@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <initializer_list>
 #include <numeric>
+#include <utility>
 
 #include "engine/text.h"
 
@@ -30,6 +32,12 @@ class Page {
   void counter(std::string_view name, std::uint64_t value, std::string_view extra = "") {
     sample(name, "counter", extra, static_cast<double>(value));
   }
+  // One family with several samples, each of its own labels.
+  void counters(std::string_view name,
+                std::initializer_list<std::pair<std::string_view, std::uint64_t>> samples) {
+    const std::string full = family(name, "counter");
+    for (const auto& [extra, value] : samples) line(full, extra, static_cast<double>(value));
+  }
   void info(std::string_view name, std::string_view extra) { sample(name, "gauge", extra, 1); }
   void histogram(std::string_view name, const TimeHistogram& histogram) {
     const std::string full = family(name, "histogram");
@@ -45,7 +53,10 @@ class Page {
     return full;
   }
   void sample(std::string_view name, std::string_view type, std::string_view extra, double value) {
-    text_.append(family(name, type)).append("{").append(labels_);
+    line(family(name, type), extra, value);
+  }
+  void line(const std::string& full, std::string_view extra, double value) {
+    text_.append(full).append("{").append(labels_);
     if (!extra.empty()) text_.append(",").append(extra);
     text_.append("} ").append(number(value)).append("\n");
   }
@@ -66,6 +77,7 @@ void sglang(Page& page, const EngineModel& model, const EngineCounters& counters
   page.gauge("num_queue_reqs", static_cast<double>(model.waiting()));
   page.gauge("num_used_tokens", static_cast<double>(model.context_tokens()));
   page.gauge("max_total_num_tokens", static_cast<double>(model.capacity_tokens()));
+  page.gauge("gen_throughput", model.output_rate());
   page.gauge("token_usage", model.token_usage());
   page.gauge("cache_hit_rate", ratio(work.cached_tokens, work.prompt_tokens));
   page.gauge("num_retracted_reqs", 0);
@@ -99,7 +111,8 @@ void vllm(Page& page, const EngineModel& model, const EngineCounters& counters) 
   page.counter("num_preemptions_total", 0);
   page.counter("prompt_tokens_total", work.prompt_tokens);
   page.counter("generation_tokens_total", work.output_tokens);
-  page.counter("request_success_total", counters.completed, "finished_reason=\"stop\"");
+  page.counters("request_success_total", {{"finished_reason=\"stop\"", counters.completed - counters.cut},
+                                          {"finished_reason=\"length\"", counters.cut}});
   page.histogram("time_to_first_token_seconds", counters.first_token);
   page.histogram("time_per_output_token_seconds", counters.between_tokens);  // its name before 0.11
   page.histogram("inter_token_latency_seconds", counters.between_tokens);

@@ -34,6 +34,7 @@ struct EngineCounters {
   std::uint64_t requests = 0;  // of any kind, but for /debug
   std::uint64_t generations = 0;
   std::uint64_t completed = 0;     // answered whole
+  std::uint64_t cut = 0;           // of those: at their max_tokens
   std::uint64_t aborted = 0;       // the client went away
   std::uint64_t faults = 0;        // misbehaved on purpose
   std::uint64_t open = 0;          // generations under way, hung and stalled ones included

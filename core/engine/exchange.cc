@@ -179,9 +179,14 @@ void Exchange::emit() {
   emit_end(events);
 }
 
+void Exchange::count_completed() {
+  ++engine_.counters().completed;
+  engine_.counters().cut += answer_->finish_reason() == "length";
+}
+
 void Exchange::emit_end(const std::string& events) {
   connection_.send(events);
-  ++engine_.counters().completed;
+  count_completed();
   connection_.finish();
   settle();
 }
@@ -190,7 +195,7 @@ void Exchange::reply_whole() {
   answer_->skip_to(produced_);
   const std::string body = answer_->whole();
   if (fault_ == Fault::none) {
-    ++engine_.counters().completed;
+    count_completed();
     reply(200, json, body);
     return settle();
   }

@@ -38,6 +38,7 @@ class Exchange final : public http::Responder {
   void generate(Api api);
   bool misbehave_at_once();
   void emit();
+  void count_completed();
   void emit_end(const std::string& events);
   void reply_whole();
   void break_off();

@@ -79,6 +79,7 @@ void EngineModel::begin_step(TimeNs at) {
                     config_.decode_us_per_context_token * static_cast<double>(context);
   // At least a nanosecond, so that time moves and step() ends.
   step_end_ = at + std::max<TimeNs>(1, static_cast<TimeNs>(us * 1000.0 * slowdown_ / config_.speed));
+  step_begin_ = at;
   stepping_ = true;
   ++counters_.steps;
 }
@@ -108,6 +109,7 @@ std::uint32_t EngineModel::plan_prefill(Sequence& sequence, std::uint32_t budget
 
 void EngineModel::end_step(std::vector<ModelEvent>& events) {
   stepping_ = false;
+  const std::uint64_t before = counters_.output_tokens;
   for (Sequence& sequence : running_) {
     if (sequence.prefilling()) {
       sequence.prefilled += std::exchange(sequence.planned, 0);
@@ -123,6 +125,8 @@ void EngineModel::end_step(std::vector<ModelEvent>& events) {
     events.push_back(
         {ModelEvent::Kind::finished, sequence.request.id, sequence.produced, sequence.cached, step_end_});
   }
+  rate_ = static_cast<double>(counters_.output_tokens - before) * 1e9 /
+          static_cast<double>(std::max<TimeNs>(1, step_end_ - step_begin_));
   std::erase_if(running_, [](const Sequence& s) { return s.produced >= s.request.output_tokens; });
 }
 

@@ -76,6 +76,7 @@ class EngineModel {
   std::uint64_t waiting_tokens() const { return waiting_tokens_; }
   std::uint64_t context_tokens() const;  // held by running sequences
   std::uint64_t capacity_tokens() const { return config_.cache_tokens; }
+  double output_rate() const { return running_.empty() ? 0 : rate_; }  // tokens a second, of the last step
   double token_usage() const;  // 0..1, of what the running sequences hold
   const ModelCounters& counters() const { return counters_; }
   const ModelConfig& config() const { return config_; }
@@ -103,6 +104,8 @@ class EngineModel {
   std::uint64_t waiting_tokens_ = 0;
   bool stepping_ = false;
   TimeNs step_end_ = 0;  // of the open step, or of the last one
+  TimeNs step_begin_ = 0;
+  double rate_ = 0;
   double slowdown_ = 1;
   ModelCounters counters_;
 };

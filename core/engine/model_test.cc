@@ -46,6 +46,18 @@ TimeNs end_of(const std::vector<ModelEvent>& events) { return events.empty() ? 0
 
 }  // namespace
 
+TEST_CASE("its rate is what the last step gave, and nothing when nothing runs") {
+  EngineModel model(round_costs());
+  REQUIRE(model.submit(request(1, 1, 5)));
+  REQUIRE(model.submit(request(2, 1, 5)));
+  CHECK(model.output_rate() == 0);
+  std::vector<ModelEvent> events;
+  model.step(12 * ms + 10 * ms, events);  // a step with two prefilled tokens, and one that only decodes
+  CHECK(model.output_rate() == 200);
+  run(model, 22 * ms);
+  CHECK(model.output_rate() == 0);
+}
+
 TEST_CASE("a request prefills, then gives one token a step") {
   EngineModel model(round_costs());
   REQUIRE(model.submit(request(1, 5, 3, 100 * ms)));

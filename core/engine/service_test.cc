@@ -114,6 +114,24 @@ TEST_CASE("flavors differ in owner, information endpoints, metric names and erro
   CHECK(other.got().starts_with("HTTP/1.1 404"));
 }
 
+TEST_CASE("vLLM tells answers cut by their length from those that ended") {
+  Engine engine(fast(Flavor::vllm));
+  Client client(engine);
+  Json request = Json::parse(chat);
+  request["ignore_eos"] = true;
+  client.call("/v1/chat/completions", request.dump());
+  const std::string text = client.get("/metrics");
+  CHECK(text.find("finished_reason=\"length\"} 1\n") != std::string::npos);
+  CHECK(text.find("finished_reason=\"stop\"} 0\n") != std::string::npos);
+  CHECK(count_of(text, "# TYPE vllm:request_success_total ") == 1);
+}
+
+TEST_CASE("SGLang tells how many tokens a second it makes") {
+  Engine engine;
+  Client client(engine);
+  CHECK(client.get("/metrics").find("sglang:gen_throughput{") != std::string::npos);
+}
+
 TEST_CASE("vLLM knows its models by name") {
   Engine engine(fast(Flavor::vllm));
   Client client(engine);

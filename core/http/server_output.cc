@@ -40,8 +40,8 @@ class Writer {
   char* at_;
 };
 
-// One system call for all pieces. A gathering write costs the kernel some 150 ns more than a plain one, copying a few
-// hundred bytes some 10: what is short is put together here.
+// One system call for all pieces. A gathering write costs the kernel some 150 ns more than a plain one,
+// copying a few hundred bytes some 10: what is short is put together here.
 ssize_t send_pieces(int fd, std::span<iovec> pieces, std::size_t size) noexcept {
   constexpr std::size_t worth_copying = 2048;
   std::array<char, worth_copying> joined;

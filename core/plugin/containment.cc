@@ -99,6 +99,8 @@ long Containment::preemptions() noexcept {
 
 // Halving both numbers when the window is full keeps a share that forgets, without storing the calls.
 void Containment::timed(Function function, std::uint64_t ns, long preempted_before) noexcept {
+  timed_calls_.fetch_add(1, std::memory_order_relaxed);
+  timed_ns_.fetch_add(ns, std::memory_order_relaxed);
   // Its time goes with the body that it is given, up to many MiB: the watchdog alone judges it.
   if (function == Function::transform) return;
   const std::uint32_t sampled = sampled_.fetch_add(1, std::memory_order_relaxed) + 1;

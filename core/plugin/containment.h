@@ -96,6 +96,9 @@ class Containment {
   std::uint64_t all_slips() const noexcept;
   std::uint64_t slow_calls() const noexcept { return slow_calls_.load(std::memory_order_relaxed); }
   std::uint64_t serial_waits() const noexcept { return serial_waits_.load(std::memory_order_relaxed); }
+  // The sample of [request] calls that is timed, and what those took.
+  std::uint64_t timed_calls() const noexcept { return timed_calls_.load(std::memory_order_relaxed); }
+  std::uint64_t timed_ns() const noexcept { return timed_ns_.load(std::memory_order_relaxed); }
   std::uint64_t serial_wait_ns() const noexcept { return serial_wait_ns_.load(std::memory_order_relaxed); }
 
  private:
@@ -120,6 +123,7 @@ class Containment {
   std::atomic<std::uint64_t> slow_calls_{0};
   std::array<std::atomic<std::uint64_t>, slip_kinds> slips_{};
   std::atomic<std::uint64_t> logged_at_{0}, unlogged_{0}, serial_waits_{0}, serial_wait_ns_{0};
+  std::atomic<std::uint64_t> timed_calls_{0}, timed_ns_{0};
   std::atomic<std::uint32_t> sampled_{0}, over_{0};
   // Taken with acquire, given with release: what one serialised call wrote is seen by the next. Not a mutex,
   // because a waiter must give up when the holder stalls and is quarantined.

@@ -64,7 +64,7 @@ TEST_CASE("a source is run, run again when it fails, and stopped; the listener h
   runner.reset();
   CHECK(listener.said ==
         std::vector<std::string>{
-            "publish fleet a=http://10.0.0.1:8000,0,1000 b=https://[fd00::1]:8443,2,1000", "synced",
+            "publish fleet a=http://10.0.0.1:8000,0,1000 b=http://[fd00::1]:8443,2,1000", "synced",
             "upsert a draining", "remove b gone",
             "failed worker 'b': expected a url like http://host:port, found 'ftp://10.0.0.1'; leave "
             "out path, query and user",
@@ -179,7 +179,9 @@ TEST_CASE("records of workers are checked") {
     return worker ? std::string() : worker.refusal().text;
   };
   CHECK(refusal([](auto&) {}).empty());
-  CHECK(refusal([](auto& w) { w.url = tg_cstr("https://[::1]"); }).empty());
+  CHECK(refusal([](auto& w) { w.url = tg_cstr("http://[::1]:1"); }).empty());
+  CHECK(refusal([](auto& w) { w.url = tg_cstr("https://[::1]"); }).find("TLS to workers is not served") !=
+        std::string::npos);
   CHECK(refusal([](auto& w) { w.role = 99; }).empty());
   CHECK(refusal([](auto& w) { w.size = 8; }) != "");
   CHECK(refusal([](auto& w) { w.id = tg_cstr(""); }) != "");

@@ -40,6 +40,9 @@ class MetricSink {
   virtual ~MetricSink() = default;
   virtual std::uint64_t define(
       const MetricDefinition&) = 0;  // [control] same definition, same id; 0: refused
+  // [control] What define() gave is used no more. Called once for each define(); the series goes with the
+  // last.
+  virtual void release(std::uint64_t) noexcept {}
   virtual void add(std::uint64_t id, double value) noexcept = 0;      // [any] hot
   virtual void set(std::uint64_t id, double value) noexcept = 0;      // [any] hot
   virtual void observe(std::uint64_t id, double value) noexcept = 0;  // [any] hot

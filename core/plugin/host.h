@@ -90,7 +90,7 @@ class InstanceHost {
   LearnQueue* const learn_;
   std::unique_ptr<ConfigReader> config_;
   std::vector<std::string> unread_;
-  std::uint32_t metric_count_ = 0;
+  std::vector<std::uint64_t> metrics_;  // this instance's series, to be given back
   std::shared_ptr<Life> life_;
   std::vector<std::unique_ptr<Timer>> timers_;
   Abi abi_{};

@@ -39,6 +39,7 @@ std::shared_ptr<InstanceHost::Life> InstanceHost::make_life() { return std::make
 InstanceHost::~InstanceHost() {
   life_->alive = false;
   for (const auto& timer : timers_) environment_.cancel_timer(timer->id);
+  for (const std::uint64_t metric : metrics_) environment_.metrics().release(metric);
 }
 
 void InstanceHost::run_posted(void* argument) noexcept {

@@ -61,10 +61,10 @@ std::uint64_t InstanceHost::define_metric(MetricKind kind, tg_str name, tg_str h
                                           std::uint32_t count, const double* bounds,
                                           std::uint32_t bound_count) {
   const bool ascending = bound_count == 0 || (bounds && std::is_sorted(bounds, bounds + bound_count));
-  if (name.len == 0 || !ascending || metric_count_ >= max_metrics) {
+  if (name.len == 0 || !ascending || metrics_.size() >= max_metrics) {
     const LogField fields[] = {{"metric", view(name)}};
     environment_.log(TG_LOG_WARN, instance_,
-                     metric_count_ >= max_metrics
+                     metrics_.size() >= max_metrics
                          ? "a metric was refused: an instance may have 256"
                          : "a metric was refused: it needs a name and ascending bounds",
                      fields);
@@ -78,8 +78,9 @@ std::uint64_t InstanceHost::define_metric(MetricKind kind, tg_str name, tg_str h
       .bounds = {bounds, bounds + bound_count}};
   for (std::uint32_t i = 0; labels && i < count; ++i)
     definition.labels.emplace_back(metric_word(view(labels[i].key)), view(labels[i].value));
-  ++metric_count_;
-  return environment_.metrics().define(definition);
+  const std::uint64_t id = environment_.metrics().define(definition);
+  metrics_.push_back(id);
+  return id;
 }
 
 const tg_host_log log_service = {

@@ -69,6 +69,9 @@ Outcome<WorkerDesc> read_worker(const tg_worker_desc& given) {
   if (!read_url(w))
     return bad(w.id,
                "expected a url like http://host:port, found '" + w.url + "'; leave out path, query and user");
+  if (w.tls)
+    return bad(w.id, "expected a url like http://host:port, found '" + w.url +
+                         "'; TLS to workers is not served yet");
   if (!w.health_path.empty() &&
       (w.health_path[0] != '/' || !printable(w.health_path) || w.health_path.find(' ') != w.health_path.npos))
     return bad(w.id, "expected a health path that starts with /, found '" + w.health_path + "'; correct it");

@@ -27,7 +27,8 @@ std::string_view Leg::missing_member() const noexcept {
 void Leg::want_members() noexcept {
   for (std::uint32_t next = index_ + 1; const Leg* leg = run_.plan_leg(next); ++next)
     for (std::uint32_t i = 0; i < leg->spec().capture_count; ++i)
-      if (leg->spec().captures[i].legs_back == next - index_) members_.want(view(leg->spec().captures[i].member));
+      if (leg->spec().captures[i].legs_back == next - index_)
+        members_.want(view(leg->spec().captures[i].member));
 }
 
 // A required member that is not there was the earlier leg's failure, and whoever ignores that goes on without

@@ -85,7 +85,7 @@ void Run::start() {
   hold();
   auto error = std::make_shared<api::ScanError>();
   auto ok = std::make_shared<bool>(false);
-  io_.offload(
+  const bool taken = io_.offload(
       [this, error, ok, prompt = exchange_->endpoint().prompt] {
         api::BodyScanner scanner;
         *ok = scanner.scan(body_.view(), prompt, scan_, *error);
@@ -94,6 +94,9 @@ void Run::start() {
         if (exchange_) scanned(*ok, std::move(*error));
         let_go();
       });
+  if (taken) return;
+  refuse(api::errors::body_budget_exhausted, "too many big bodies wait to be read; try again in a moment", 1);
+  let_go();
 }
 
 void Run::scan_body() noexcept {

@@ -1,6 +1,11 @@
 #include "telemetry/access_log.h"
 
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "telemetry/json_line.h"
 #include "telemetry/line_writer.h"
@@ -26,6 +31,8 @@ LineWriter::Options writer_options(const AccessLogOptions& options) {
                           .tell_lost = tell_lost};
   if (options.path == "-") {
     out.fd = 1;
+  } else if (options.path == "stderr") {  // not /dev/stderr: it can't be opened when it is a socket
+    out.fd = 2;
   } else {
     out.path = options.path;
   }
@@ -52,6 +59,20 @@ void add_legs(JsonLine& line, std::span<const AccessLeg> legs) noexcept {
 }
 
 }  // namespace
+
+std::string access_log_problem(const std::string& path) {
+  if (path == "-" || path == "stderr") return {};
+  struct stat state {};
+  if (::stat(path.c_str(), &state) == 0) {
+    if (S_ISDIR(state.st_mode)) return "'" + path + "' is a directory; expected a file";
+    if (::access(path.c_str(), W_OK) == 0) return {};
+    return "cannot open '" + path + "' for appending: " + std::strerror(errno);
+  }
+  const auto slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+  if (::access(folder.c_str(), W_OK | X_OK) == 0) return {};
+  return "cannot make '" + path + "': " + std::strerror(errno) + "; make its directory, or choose another";
+}
 
 // Numbers first and long texts last: what a full line loses is the end of a path or a leg, never the status.
 // With every text at its limit and legs left out, a line takes less than 1024 bytes.

@@ -39,7 +39,7 @@ struct AccessRecord {
 };
 
 struct AccessLogOptions {
-  std::string path = "-";  // "-": standard output
+  std::string path = "-";  // "-": standard output; "stderr": standard error
   uint32_t lines = 4096;   // of the ring; a power of two
   uint32_t line_bytes = 1024;
   uint32_t gather_ms = 20;  // how long the writer lets lines come together
@@ -62,6 +62,9 @@ class AccessLog {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// Why a log at this path could not be opened; empty: it could. Makes nothing.
+std::string access_log_problem(const std::string& path);
 
 // The line of a record, with its '\n'. size >= 512.
 size_t format_access(const AccessRecord& record, char* out, size_t size) noexcept;

@@ -95,6 +95,9 @@ struct GatewayMetrics::Families {
   Family& plugin_waits =
       counter("plugin_lock_waits_total", "Calls that waited: the instance takes one at a time");
   Family& plugin_wait_seconds = counter("plugin_lock_wait_seconds_total", "What those waits took together");
+  Family& plugin_timed =
+      counter("plugin_timed_calls_total", "Calls on the request path that were timed: one in 61");
+  Family& plugin_seconds = counter("plugin_timed_call_seconds_total", "What the timed calls took together");
   Family& plugin_quarantined = gauge("plugin_quarantined", "1: the instance is not called any more");
   Family& discovery_workers = gauge("discovery_workers", "Workers that a source lists");
   Family& discovery_healthy = gauge("discovery_healthy", "1: the source works");
@@ -102,10 +105,11 @@ struct GatewayMetrics::Families {
       gauge("discovery_last_success_timestamp_seconds", "Unix time of a source's last good update");
   Family& discovery_updates = counter("discovery_updates_total", "Updates from a source");
   Family& discovery_failures = counter("discovery_failures_total", "Failures of a source");
-  Family& loop_busy = counter("loop_busy_seconds_total", "Time an I/O loop spent working");
-  Family& loop_wait = counter("loop_wait_seconds_total", "Time an I/O loop spent waiting for events");
+  Family& loop_busy = counter("loop_busy_seconds_total", "Processor time of an I/O loop's thread");
+  Family& loop_wait = counter("loop_wait_seconds_total", "Time in which an I/O loop's thread did not run");
   Family& loop_delay =
-      histogram("loop_delay_seconds", "From the time a timer was due to the time it ran", short_bounds);
+      histogram("loop_delay_seconds", "From the time a timer was due to the time it ran; one sample a second",
+                short_bounds);
   Family& protocol =
       sparse("protocol_errors_total", "Requests refused for what they said in HTTP, by error code");
   Family& reloads = counter("config_reloads_total", "Reloads of the configuration");
@@ -221,6 +225,8 @@ std::shared_ptr<const PluginCallMetrics> GatewayMetrics::plugin(const std::strin
   made->slips = registry_.counter(f.plugin_slips, labels, &made->leases);
   made->lock_waits = registry_.counter(f.plugin_waits, labels, &made->leases);
   made->lock_wait_seconds = registry_.counter(f.plugin_wait_seconds, labels, &made->leases);
+  made->timed_calls = registry_.counter(f.plugin_timed, labels, &made->leases);
+  made->timed_seconds = registry_.counter(f.plugin_seconds, labels, &made->leases);
   made->quarantined = registry_.gauge(f.plugin_quarantined, labels, &made->leases);
   return made;
 }
@@ -254,6 +260,8 @@ void GatewayMetrics::reload_done(bool ok, double unix_seconds) {
   (ok ? families_->reload_ok : families_->reload_refused).add();
   if (ok) families_->reload_time.set(unix_seconds);
 }
+
+void GatewayMetrics::loaded(double unix_seconds) { families_->reload_time.set(unix_seconds); }
 
 void GatewayMetrics::watch_worker_inflight(std::function<void(const Emit&)> read, Leases* keep) {
   registry_.watch(families_->worker_inflight, std::move(read), keep);

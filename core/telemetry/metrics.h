@@ -56,6 +56,7 @@ struct WorkerMetrics {                             // {worker}
 struct PluginCallMetrics {  // {plugin, instance}
   Counter slips;
   Counter lock_waits, lock_wait_seconds;  // calls of an instance that is not CONCURRENT
+  Counter timed_calls, timed_seconds;     // a sample of its calls on the request path
   Gauge quarantined;
   Leases leases;
 };
@@ -93,6 +94,8 @@ class GatewayMetrics {
   Counter protocol_error(const std::string& code);  // protocol_errors_total{code}; ask once, beforehand
   void reload_done(bool ok,
                    double unix_seconds);  // config_reloads_total{result}, ..._success_timestamp_seconds
+
+  void loaded(double unix_seconds);  // the start: the same gauge, no reload
 
   // Values read from live records when collected: worker_inflight{worker}, worker_state{worker} as
   // TG_WORKER_*.

@@ -9,8 +9,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "telemetry/plugin_metrics.h"
-
 namespace tidegate::telemetry {
 namespace {
 
@@ -183,42 +181,6 @@ TEST_CASE("collecting, counting and series that come and go do not disturb each 
   const auto samples = parse(registry.expose());
   CHECK(samples.at("busy_total") == threads * rounds);
   CHECK(samples.at("sizes_count") == threads * rounds);
-}
-
-TEST_CASE("a plugin's metrics carry its prefix and its instance") {
-  MetricsRegistry registry;
-  PluginMetrics metrics(registry, "cache-aware", "main");
-  const PluginMetric hits = metrics.counter("hits_total", "h", {{"tier", "gpu"}});
-  const PluginMetric nodes = metrics.gauge("nodes", "h", {});
-  const double bounds[] = {10, 20};
-  const PluginMetric depth = metrics.histogram("depth", "h", {}, bounds);
-  PluginMetrics::add(hits, 2.5);
-  PluginMetrics::set(nodes, 9);
-  PluginMetrics::add(nodes, 1);
-  PluginMetrics::observe(depth, 15);
-  const auto samples = parse(registry.expose());
-  CHECK(samples.at("tidegate_plugin_cache_aware_hits_total{instance=\"main\",tier=\"gpu\"}") == 2.5);
-  CHECK(samples.at("tidegate_plugin_cache_aware_nodes{instance=\"main\"}") == 10);
-  CHECK(samples.at("tidegate_plugin_cache_aware_depth_bucket{instance=\"main\",le=\"20\"}") == 1);
-  CHECK(samples.at("tidegate_plugin_cache_aware_depth_sum{instance=\"main\"}") == 15);
-}
-
-TEST_CASE("a plugin's mistakes with metrics do nothing and are explained") {
-  MetricsRegistry registry;
-  PluginMetrics metrics(registry, "p", "i", 2);
-  CHECK(metrics.counter("bad name", "", {}) == 0);
-  CHECK(metrics.problem().find("bad name") != std::string::npos);
-  CHECK(metrics.counter("a_total", "", {{"instance", "mine"}}) == 0);
-  const PluginMetric counter = metrics.counter("a_total", "", {});
-  CHECK(metrics.gauge("a_total", "", {}) == 0);
-  CHECK(metrics.gauge("b", "", {}) != 0);
-  CHECK(metrics.gauge("c", "", {}) == 0);
-  CHECK(metrics.problem().find("cap") != std::string::npos);
-  PluginMetrics::set(counter, 5);
-  PluginMetrics::observe(counter, 5);
-  PluginMetrics::add(counter, -5);
-  PluginMetrics::add(0, 5);
-  CHECK(parse(registry.expose()).at("tidegate_plugin_p_a_total{instance=\"i\"}") == 0);
 }
 
 }  // namespace

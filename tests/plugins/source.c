@@ -33,7 +33,7 @@ static tg_status run(void* self, const tg_stop* stop, tg_error* error) {
   w[0].labels = &label;
   w[0].label_count = 1;
   w[1].id = tg_cstr("b");
-  w[1].url = tg_cstr("https://[fd00::1]:8443");
+  w[1].url = tg_cstr("http://[fd00::1]:8443");
   w[1].role = TG_ROLE_DECODE;
   switch (s->runs++) {
     case 0:

@@ -135,8 +135,8 @@ std::vector<Subject> subjects(plugin::Registry& registry, control::Environment& 
   return all;
 }
 
-// Rounds are interleaved, so that what the machine does meanwhile meets all subjects alike; the first warms caches
-// and pools. The median is what a selection costs here, the least what its code needs.
+// Rounds are interleaved, so that what the machine does meanwhile meets all subjects alike; the first warms
+// caches and pools. The median is what a selection costs here, the least what its code needs.
 int run(bool quick) {
   http::EventLoop loop;
   telemetry::MetricsRegistry metrics;

@@ -2,8 +2,9 @@
  *
  * run() lives on a thread of its own, may block, and reports through the sink until its stop token says so. Each source has a
  * namespace of its own: ids are the source's, two sources may use the same id. Slots are the host's business.
- * Order of sink calls is kept. The host refuses a publish that is empty or shrinks the source by more than half for its
- * panic hold, unless TG_DISCOVERY_ALLOW_EMPTY is set: a flaky source never takes down a fleet.
+ * Order of sink calls is kept. The host holds back a publish that is empty or shrinks the source by more than half, for its
+ * panic hold, unless TG_DISCOVERY_ALLOW_EMPTY is set: a flaky source never takes down a fleet. After the hold the list is in
+ * force, if no other was published.
  */
 #ifndef TIDEGATE_DISCOVERY_H
 #define TIDEGATE_DISCOVERY_H
@@ -18,12 +19,12 @@ typedef struct tg_worker_desc {
   uint32_t draining; /* 1: takes no new requests, its requests may end */
   uint32_t weight_milli; /* 0: 1000 */
   tg_str id;  /* unique and stable within this source */
-  tg_str url; /* http://host:port or https://...; IPv6 in brackets */
+  tg_str url; /* http://host:port; IPv6 in brackets. https:// is TG_E_INVALID: TLS to workers is not served yet */
   tg_str zone;
-  const tg_str *models; /* none: unknown; the host asks the worker */
+  const tg_str *models; /* none: it serves any */
   uint32_t model_count, label_count;
   const tg_kv *labels;
-  tg_str secret_ref;  /* NAME of a secret of the host (the worker's own key), never the secret itself */
+  tg_str secret_ref;  /* the worker's own key, sent instead of the client's: file:/path, ${NAME}, or the key itself */
   tg_str health_path; /* empty: the host's default */
   uint32_t bootstrap_port, max_running, block_tokens;
   uint32_t ttl_ms; /* 0: until removed; else gone when not reported again within this time */
