@@ -12,7 +12,8 @@ namespace {
 constexpr const char* usage =
     "tidegate " TIDEGATE_VERSION
     ", a gateway for LLM engines whose every decision is a plugin\n\n"
-    "  tidegate serve --config FILE    run the gateway (SIGHUP reloads, SIGTERM drains)\n"
+    "  tidegate serve --config FILE    run the gateway (SIGHUP reloads, SIGUSR1 reopens the access log,\n"
+    "                                  SIGTERM drains)\n"
     "  tidegate check --config FILE    say what is wrong with a configuration, without serving\n"
     "  tidegate engine --listen A:P --model NAME ...   run a simulated engine\n"
     "  tidegate --version\n\n"

@@ -10,6 +10,7 @@
 #include <filesystem>
 
 #include "config/config.h"
+#include "config/schema.h"
 #include "control/gateway.h"
 #include "telemetry/log.h"
 
@@ -56,18 +57,21 @@ void raise_descriptor_limit() {
 
 struct Arguments {
   std::string config;
-  bool print_config = false;
+  bool print_config = false, schema = false;
 };
 
 // True: go on. Else `code` is the exit code.
-bool parse(int argc, char** argv, const char* about, Arguments& arguments, int& code) {
+bool parse(int argc, char** argv, const char* about, bool offer_schema, Arguments& arguments, int& code) {
   CLI::App app(about, std::string("tidegate ") + argv[0]);
-  app.add_option("-c,--config", arguments.config, "the YAML file; conf.d/*.yaml beside it is read as well")
-      ->required();
+  auto* config = app.add_option("-c,--config", arguments.config,
+                                "the YAML file; conf.d/*.yaml beside it is read as well");
   app.add_flag("--print-config", arguments.print_config,
                "print the configuration with every default filled in and secrets hidden");
+  if (offer_schema)
+    app.add_flag("--schema", arguments.schema, "print the JSON Schema of the configuration, for editors");
   try {
     app.parse(argc, argv);
+    if (config->empty() && !arguments.schema) throw CLI::RequiredError("--config");
     return true;
   } catch (const CLI::ParseError& e) {
     code = app.exit(e) == 0 ? 0 : 2;
@@ -80,8 +84,11 @@ void reload(control::Gateway& gateway, const std::string& path) {
   for (const auto& warning : loaded.warnings) log::warn(warning);
   std::vector<std::string> errors = loaded.errors;
   if (loaded.config) {
-    start_log(loaded.config->log);
+    const config::LogConfig wanted = loaded.config->log;
     errors = gateway.reload(std::move(*loaded.config));
+    if (errors.empty()) start_log(wanted);
+  } else {
+    gateway.reload_refused();
   }
   for (const auto& error : errors) log::error(error);
   if (errors.empty())
@@ -91,13 +98,25 @@ void reload(control::Gateway& gateway, const std::string& path) {
                {{"config", path}, {"errors", errors.size()}});
 }
 
+void serve_until_ended(control::Gateway& gateway, const sigset_t& signals, const std::string& config) {
+  while (true) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    if (signal == SIGTERM || signal == SIGINT) return;
+    if (signal == SIGHUP) reload(gateway, config);
+    gateway.reopen_logs();
+  }
+}
+
 }  // namespace
 
 int serve_main(int argc, char** argv) {
   Arguments arguments;
   int code = 0;
-  if (!parse(argc, argv, "Runs the gateway. SIGHUP reloads the configuration, SIGTERM drains and ends.",
-             arguments, code))
+  if (!parse(argc, argv,
+             "Runs the gateway. SIGHUP reloads the configuration and opens the access log anew, SIGUSR1 only "
+             "the latter, SIGTERM drains and ends.",
+             false, arguments, code))
     return code;
   // Before any thread is made, so that all of them inherit it and sigwait() below gets every signal.
   sigset_t signals;
@@ -130,12 +149,7 @@ int serve_main(int argc, char** argv) {
                           {"metrics_port", gateway.metrics_port()},
                           {"threads", config::effective_threads(server)},
                           {"version", TIDEGATE_VERSION}});
-    while (true) {
-      int signal = 0;
-      if (sigwait(&signals, &signal) != 0) continue;
-      if (signal != SIGHUP) break;
-      reload(gateway, arguments.config);
-    }
+    serve_until_ended(gateway, signals, arguments.config);
     gateway.drain();
   }
   log::info("ended");
@@ -148,8 +162,12 @@ int check_main(int argc, char** argv) {
   int code = 0;
   if (!parse(argc, argv,
              "Says what is wrong with a configuration: syntax, keys, values, plugins and their settings.",
-             arguments, code))
+             true, arguments, code))
     return code;
+  if (arguments.schema) {
+    std::puts(config::schema_json().c_str());
+    return 0;
+  }
   auto loaded = config::load_config(arguments.config);
   print(loaded.warnings);
   std::vector<std::string> errors = loaded.errors;

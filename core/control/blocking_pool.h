@@ -1,7 +1,7 @@
 // What: a few threads for work that may block or take long: name look-ups, scanning of big bodies.
 // Threads: post() [any].
 // Ownership: owns its threads; the destructor finishes what was posted.
-// Errors: a task must not throw.
+// Errors: a task must not throw. post() is false when as many wait as may; the task is not run then.
 #pragma once
 
 #include <condition_variable>
@@ -15,7 +15,7 @@ namespace tidegate::control {
 
 class BlockingPool {
  public:
-  explicit BlockingPool(unsigned threads) {
+  explicit BlockingPool(unsigned threads, std::size_t most_waiting = 1024) : most_waiting_(most_waiting) {
     for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
   }
   ~BlockingPool() {
@@ -29,12 +29,14 @@ class BlockingPool {
   BlockingPool(const BlockingPool&) = delete;
   BlockingPool& operator=(const BlockingPool&) = delete;
 
-  void post(std::function<void()> task) {
+  [[nodiscard]] bool post(std::function<void()> task) {
     {
       std::lock_guard lock(mutex_);
+      if (tasks_.size() >= most_waiting_) return false;
       tasks_.push_back(std::move(task));
     }
     wake_.notify_one();
+    return true;
   }
 
  private:
@@ -54,6 +56,7 @@ class BlockingPool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> tasks_;
+  const std::size_t most_waiting_;
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

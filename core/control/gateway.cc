@@ -1,5 +1,5 @@
 // Life of the gateway: start, reload, drain. What it answers itself stands in gateway_backend.cc, how workers
-// come in gateway_sources.cc.
+// come in sources.cc.
 #include "control/gateway.h"
 
 #include <algorithm>
@@ -7,9 +7,9 @@
 #include <condition_variable>
 #include <future>
 
+#include <Poco/Exception.h>
 #include <Poco/Net/ServerSocket.h>
 
-#include "config/json_schema.h"
 #include "telemetry/log.h"
 
 #ifndef TIDEGATE_VERSION
@@ -51,6 +51,12 @@ plugin::Watchdog::Options watchdog_options(const config::Config& config) {
   return options;
 }
 
+// Poco's what() is the name of the exception's class.
+std::string reason(const std::exception& e) {
+  const auto* poco = dynamic_cast<const Poco::Exception*>(&e);
+  return poco ? poco->displayText() : e.what();
+}
+
 // The loops' own listeners share their port (SO_REUSEPORT), and would share it with another gateway of the
 // same user just as silently: half of the requests would go astray. So the address is first bound alone.
 std::string taken(const config::Address& address) {
@@ -60,8 +66,30 @@ std::string taken(const config::Address& address) {
     probe.bind(Poco::Net::SocketAddress(address.host, address.port), true, false);
     return {};
   } catch (const std::exception& e) {
-    return "can't listen on " + address.to_string() + ": " + e.what() + "; is another process there?";
+    return "can't listen on " + address.to_string() + ": " + reason(e) + "; is another process there?";
   }
+}
+
+// What takes effect with a restart only stays as it is; returns its names.
+std::string keep_until_restart(const config::Config& now, config::Config& wanted) {
+  std::string names;
+  auto keep = [&names](const char* name, const auto& running, auto& value) {
+    if (value == running) return;
+    value = running;
+    names += (names.empty() ? "" : ", ") + std::string(name);
+  };
+  keep("server.listen", now.server.listen, wanted.server.listen);
+  keep("server.threads", now.server.threads, wanted.server.threads);
+  keep("control.listen", now.control.listen, wanted.control.listen);
+  keep("metrics.listen", now.metrics.listen, wanted.metrics.listen);
+  keep("log.access", now.log.access, wanted.log.access);
+  keep("plugins.slow_call", now.plugins.slow_call, wanted.plugins.slow_call);
+  keep("plugins.stalled", now.plugins.stalled, wanted.plugins.stalled);
+  return names;
+}
+
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 telemetry::BuildInfo build_info() { return {TIDEGATE_VERSION, "unknown", __VERSION__}; }
@@ -80,6 +108,8 @@ Gateway::Gateway(config::Config config, std::string packaged)
   fleet_ = std::make_unique<fleet::Fleet>(slots_, listener, [this](const fleet::WorkerSpec& spec) {
     return metrics_.worker(spec.source + "/" + spec.id);
   });
+  sources_ = std::make_unique<Sources>(control_, registry_, environment_, *fleet_, metrics_);
+  addresses_ = std::make_unique<Addresses>(control_, *fleet_);
   publisher_ = std::make_unique<Publisher>(control_, hub_, *fleet_, registry_, environment_, metrics_);
   environment_.on_rebuild([this] { publisher_->changed(); });
 }
@@ -98,11 +128,16 @@ void Gateway::run_on_control(std::function<void()> work) {
 std::vector<std::string> Gateway::start() {
   if (config_.log.access != "off") {
     telemetry::AccessLogOptions options;
-    options.path = config_.log.access == "stderr" ? "/dev/stderr" : config_.log.access;
-    access_log_ = std::make_unique<telemetry::AccessLog>(options);
+    options.path = config_.log.access;
+    try {
+      access_log_ = std::make_unique<telemetry::AccessLog>(options);
+    } catch (const std::exception& e) {
+      return {std::string("log.access: ") + e.what()};
+    }
   }
   token_ = config_.control.token.reveal();
   blocking_ = std::make_unique<BlockingPool>(2);
+  names_ = std::make_unique<BlockingPool>(1);
   watchdog_.start();
   control_thread_ = std::thread([this] {
     telemetry::Cells::attach_thread();
@@ -124,12 +159,13 @@ std::vector<std::string> Gateway::start() {
       port = threads_.front()->port();
     }
   } catch (const std::exception& e) {
-    return {"server.listen: can't listen on " + config_.server.listen.to_string() + ": " + e.what() +
+    return {"server.listen: can't listen on " + config_.server.listen.to_string() + ": " + reason(e) +
             "; is another process there?"};
   }
   errors = start_admin();
   if (!errors.empty()) return errors;
   for (auto& thread : threads_) thread->start();
+  metrics_.loaded(unix_seconds());
   watch_fleet();
   return {};
 }
@@ -145,6 +181,17 @@ void Gateway::watch_fleet() {
              static_cast<double>(value(*worker)));
     };
   };
+  if (const auto* access = access_log_.get()) {
+    auto lines = [&](const char* name, const char* help, auto count) {
+      metrics_.watch_number(
+          name, help, telemetry::Kind::counter,
+          [access, count] { return static_cast<double>((access->*count)()); }, &leases_);
+    };
+    using Log = telemetry::AccessLog;
+    lines("access_log_lines_total", "Lines of the access log written", &Log::written);
+    lines("access_log_lines_dropped_total", "Lines of the access log lost to a full ring", &Log::dropped);
+    lines("access_log_lines_failed_total", "Lines of the access log that could not be written", &Log::failed);
+  }
   metrics_.watch_worker_inflight(each([](const fleet::Worker& w) { return tg_live_get(&w.live().inflight); }),
                                  &leases_);
   metrics_.watch_worker_state(each([](const fleet::Worker& w) { return w.state(); }), &leases_);
@@ -158,7 +205,7 @@ std::vector<std::string> Gateway::start_admin() {
       listener.open(Poco::Net::SocketAddress(address.host, address.port));
       return {};
     } catch (const std::exception& e) {
-      return std::string(what) + ": can't listen on " + address.to_string() + ": " + e.what() +
+      return std::string(what) + ": can't listen on " + address.to_string() + ": " + reason(e) +
              "; is another process there? 'off' turns this listener off";
     }
   };
@@ -181,13 +228,16 @@ std::uint16_t Gateway::metrics_port() const noexcept {
   return admin_ && admin_->metrics_listener.is_open() ? admin_->metrics_listener.port() : 0;
 }
 
-// All or nothing: routes are built first and put in force last, when the sources have agreed.
+// All or nothing: everything is made beside what is in force, then put in force.
 std::vector<std::string> Gateway::apply_all(const config::Config& config) {
   std::vector<std::string> errors;
   auto graph = publisher_->prepare(config, errors);
-  if (graph) errors = apply_sources(config);
-  if (errors.empty()) publisher_->commit(std::move(graph));
-  return errors;
+  auto sources = sources_->prepare(config, errors);
+  if (!errors.empty()) return errors;
+  addresses_->set_interval(static_cast<std::uint32_t>(config.upstream.resolve_interval.count()));
+  sources_->commit(*sources);
+  publisher_->commit(std::move(graph));
+  return {};
 }
 
 std::vector<std::string> Gateway::reload(config::Config config) {
@@ -195,24 +245,24 @@ std::vector<std::string> Gateway::reload(config::Config config) {
   run_on_control([&] {
     registry_.rescan(registry_options(config, packaged_));
     errors = apply_all(config);
-    if (!errors.empty()) return;
+    if (!errors.empty()) return registry_.rescan(registry_options(config_, packaged_));
+    if (auto names = keep_until_restart(config_, config); !names.empty())
+      log::warn("some changes take effect with a restart only", {{"keys", names}});
     apply_health(config);
     for (auto& thread : threads_) thread->apply(config);
     budget_.set_limit(config.server.body_budget);
-    if (!(config.server.listen == config_.server.listen) ||
-        !(config.control.listen == config_.control.listen) ||
-        !(config.metrics.listen == config_.metrics.listen) || config.server.threads != config_.server.threads)
-      log::warn("listen addresses and the number of threads change with a restart only");
     {
       std::lock_guard lock(token_mutex_);
       token_ = config.control.token.reveal();
     }
     config_ = std::move(config);
   });
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  metrics_.reload_done(errors.empty(), std::chrono::duration<double>(now).count());
-  if (access_log_) access_log_->reopen();
+  metrics_.reload_done(errors.empty(), unix_seconds());
   return errors;
+}
+
+void Gateway::reopen_logs() {
+  if (access_log_) access_log_->reopen();
 }
 
 void Gateway::apply_health(const config::Config& config) {
@@ -273,11 +323,11 @@ void Gateway::stop_threads() {
   leases_.clear();
   if (!control_thread_.joinable()) return;
   run_on_control([this] {
-    for (auto& [name, source] : sources_) source.runner->request_stop();
-    sources_.clear();
-    retiring_.clear();
+    sources_->stop();
+    addresses_->stop();
   });
   blocking_.reset();
+  names_.reset();
   run_on_control([this] {
     threads_.clear();
     health_.reset();
@@ -298,22 +348,36 @@ std::vector<std::string> Gateway::check(const config::Config& config, const std:
   gateway.control_thread_ = std::thread([&gateway] { gateway.control_.run(); });
   gateway.run_on_control([&] {
     gateway.publisher_->prepare(config, errors);
-    for (const auto& source : config.discovery) {
-      auto component = gateway.registry_.find(TG_DISCOVERY_INTERFACE, source.source.plugin);
-      if (!component) {
-        errors.push_back(source.source.where.to_string() + ": " + source.source.path + ": " +
-                         component.refusal().text);
-        continue;
-      }
-      auto checked = config::validate_against_json_schema(
-          source.source.config,
-          (*component)->config_schema.empty() ? R"({"type":"object","additionalProperties":false})"
-                                              : (*component)->config_schema,
-          source.source.path);
-      for (const auto& error : checked.diagnostics.errors()) errors.push_back(error);
-    }
+    gateway.sources_->prepare(config, errors);
+    if (config.log.access == "off") return;
+    if (auto text = telemetry::access_log_problem(config.log.access); !text.empty())
+      errors.push_back("log.access: " + text);
   });
   return errors;
+}
+
+void Gateway::on_worker_added(const fleet::WorkerPtr& worker) {
+  log::info("worker added", {{"worker", worker->spec().id},
+                             {"source", worker->spec().source},
+                             {"url", worker->spec().url},
+                             {"role", fleet::role_name(worker->spec().role)}});
+  if (health_ && !worker->spec().draining) health_->add(worker);
+}
+
+void Gateway::on_worker_removed(const fleet::WorkerPtr& worker, std::string_view reason) {
+  log::info("worker removed",
+            {{"worker", worker->spec().id}, {"source", worker->spec().source}, {"reason", reason}});
+  if (health_) health_->forget(*worker);
+}
+
+void Gateway::on_membership_changed() { publisher_->changed(); }
+
+void Gateway::on_verdict(const fleet::WorkerPtr& worker, bool healthy, std::string_view reason) {
+  if (worker->state() == TG_WORKER_DRAINING) return;
+  if (!fleet_->set_state(*worker, healthy ? TG_WORKER_READY : TG_WORKER_UNHEALTHY)) return;
+  log::write(healthy ? log::Level::info : log::Level::warn,
+             healthy ? "worker is ready" : "worker is unhealthy",
+             {{"worker", worker->spec().id}, {"source", worker->spec().source}, {"reason", reason}});
 }
 
 }  // namespace tidegate::control

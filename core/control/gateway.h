@@ -7,22 +7,21 @@
 #pragma once
 
 #include <atomic>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "config/config.h"
+#include "control/addresses.h"
 #include "control/blocking_pool.h"
 #include "control/environment.h"
 #include "control/io_thread.h"
 #include "control/local_api.h"
 #include "control/publisher.h"
+#include "control/sources.h"
 #include "fleet/fleet.h"
 #include "fleet/health.h"
-#include "plugin/discovery_runner.h"
 #include "plugin/registry.h"
 #include "plugin/watchdog.h"
 #include "telemetry/access_log.h"
@@ -30,7 +29,7 @@
 
 namespace tidegate::control {
 
-class Gateway final : private Backend, private fleet::FleetListener, private plugin::DiscoveryListener {
+class Gateway final : private Backend, private fleet::FleetListener {
  public:
   // `packaged`: directory of the plugins that came with this binary.
   Gateway(config::Config config, std::string packaged);
@@ -38,6 +37,8 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
 
   std::vector<std::string> start();
   std::vector<std::string> reload(config::Config config);
+  void reload_refused() { metrics_.reload_done(false, 0); }  // the file itself was no good
+  void reopen_logs();                                        // after a rotation
   void drain();  // readiness falls, listeners close, requests end or are ended; returns when all is done
   std::uint16_t port() const noexcept { return threads_.front()->port(); }
   std::uint16_t control_port() const noexcept;
@@ -47,21 +48,10 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   static std::vector<std::string> check(const config::Config& config, const std::string& packaged);
 
  private:
-  struct Source {
-    std::unique_ptr<plugin::DiscoveryRunner> runner;
-    const plugin::Component* component = nullptr;
-    std::string config_json;
-    bool started = false;
-  };
-
   void run_on_control(std::function<void()> work);  // waits for it
   std::vector<std::string> start_admin();
   std::vector<std::string> apply_all(const config::Config& config);
-  std::vector<std::string> apply_sources(const config::Config& config);
-  void retire(std::unique_ptr<plugin::DiscoveryRunner> runner);
-  void drop_old_sources();
   void apply_health(const config::Config& config);
-  void resolve_and_post(const std::string& source, plugin::WorkerDesc desc);
   void watch_fleet();
   void stop_threads();
 
@@ -74,29 +64,20 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   bool token_matches(std::string_view token) const override;
   bool has_token() const override;
   void post_control(std::function<void()> task) override { control_.post(std::move(task)); }
-  void post_blocking(std::function<void()> task) override { blocking_->post(std::move(task)); }
+  bool post_blocking(std::function<void()> task) override { return blocking_->post(std::move(task)); }
+  bool post_names(std::function<void()> task) override { return names_->post(std::move(task)); }
   Reply list_workers(std::string_view model) override;
   Reply show_worker(std::string_view id) override;
   Reply remove_worker(std::string_view id) override;
   Reply plugins() override;
   void add_worker(std::string body, std::function<void(Reply)> done) override;
+  Reply register_worker(fleet::ResolvedSpec reached, const std::string& ignored);
 
   // fleet::FleetListener [control]
   void on_worker_added(const fleet::WorkerPtr& worker) override;
   void on_worker_removed(const fleet::WorkerPtr& worker, std::string_view reason) override;
   void on_membership_changed() override;
   void on_verdict(const fleet::WorkerPtr& worker, bool healthy, std::string_view reason);
-
-  // plugin::DiscoveryListener [the runner's thread]
-  void on_publish(const std::string& source, std::vector<plugin::WorkerDesc> workers,
-                  bool allow_empty) override;
-  void on_upsert(const std::string& source, plugin::WorkerDesc worker) override;
-  void on_remove(const std::string& source, std::string id, std::string reason) override;
-  void on_synced(const std::string& source) override;
-  void on_failed(const std::string& source, std::string text) override;
-  void source_heard(const std::string& source);
-  const telemetry::DiscoveryMetrics& source_metrics(const std::string& source);  // control thread
-  void note_source(const std::string& source, bool update);                      // control thread
 
   config::Config config_;
   std::string packaged_;
@@ -111,21 +92,17 @@ class Gateway final : private Backend, private fleet::FleetListener, private plu
   std::shared_ptr<fleet::SlotTable> slots_ = std::make_shared<fleet::SlotTable>();
   std::unique_ptr<fleet::Fleet> fleet_;
   std::unique_ptr<fleet::HealthChecker> health_;
+  std::unique_ptr<Sources> sources_;
+  std::unique_ptr<Addresses> addresses_;
   std::unique_ptr<Publisher> publisher_;
   http::BodyBudget budget_;
-  std::unique_ptr<BlockingPool> blocking_;
+  std::unique_ptr<BlockingPool> blocking_;  // scans of big bodies
+  std::unique_ptr<BlockingPool> names_;     // names of workers that come by POST /workers
   std::vector<std::unique_ptr<IoThread>> threads_;
   // The control and metrics listeners, on a thread of their own: probes answer while control work is under
   // way.
   struct Admin;
   std::unique_ptr<Admin> admin_;
-  std::map<std::string, Source> sources_;  // control thread
-  std::vector<std::unique_ptr<plugin::DiscoveryRunner>> retiring_;
-  std::atomic<std::uint32_t> silent_sources_{0};  // configured, neither synced nor failed yet
-  std::map<std::string, std::shared_ptr<const telemetry::DiscoveryMetrics>>
-      source_metrics_;           // control thread
-  std::set<std::string> heard_;     // control thread
-  std::set<std::string> dropping_;  // control thread: configured no longer, their workers serve on
   std::atomic<bool> draining_{false};
   std::thread control_thread_;
   mutable std::mutex token_mutex_;

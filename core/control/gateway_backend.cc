@@ -3,6 +3,7 @@
 
 #include "api/errors.h"
 #include "control/gateway.h"
+#include "control/worker_request.h"
 
 namespace tidegate::control {
 namespace {
@@ -67,7 +68,7 @@ Reply Gateway::readiness() const {
     if (!route.ready) one["reason"] = route.reason;
     routes.push_back(one);
   }
-  if (silent_sources_.load(std::memory_order_relaxed) > 0)
+  if (sources_->silent())
     return json_reply(
         503, {{"status", "not ready"}, {"reason", "discovery has not delivered its first list yet"}});
   if (!state->any_route())
@@ -150,58 +151,39 @@ Reply Gateway::remove_worker(std::string_view id) {
                           {"message", "the worker takes no new requests; those under way may end"}});
 }
 
+// The name service is asked here, on a thread that may wait for it.
 void Gateway::add_worker(std::string body, std::function<void(Reply)> done) {
   auto bad = [&done](const std::string& text) {
     done(json_reply(400, {{"error", text}, {"code", "BAD_REQUEST"}}));
   };
-  const Json json = Json::parse(body, nullptr, false);
-  if (!json.is_object() || !json.contains("url") || !json["url"].is_string())
-    return bad(R"(expected a JSON object such as {"url": "http://10.0.0.1:8000", "models": ["llama-3-8b"]})");
-  fleet::WorkerSpec spec;
-  spec.source = "api";
-  spec.url = json["url"];
-  spec.id = spec.url;
-  try {
-    if (json.contains("models")) spec.models = json["models"].get<std::vector<std::string>>();
-    if (json.contains("model_id")) spec.models.push_back(json["model_id"]);
-    if (json.contains("bootstrap_port") && !json["bootstrap_port"].is_null())
-      spec.bootstrap_port = json["bootstrap_port"];
-    if (json.contains("labels"))
-      for (const auto& [key, value] : json["labels"].items())
-        spec.labels.emplace_back(key, value.get<std::string>());
-    const std::string type = json.value("worker_type", "regular");
-    if (type == "prefill")
-      spec.role = TG_ROLE_PREFILL;
-    else if (type == "decode")
-      spec.role = TG_ROLE_DECODE;
-    else if (type == "encode")
-      spec.role = TG_ROLE_ENCODE;
-    else if (type != "regular")
-      return bad("worker_type: expected regular, prefill, decode or encode, found '" + type + "'");
-    auto endpoint = fleet::resolve(spec.url);
-    control_.post([this, done = std::move(done),
-                   resolved = fleet::ResolvedSpec{std::move(spec), std::move(endpoint)}]() mutable {
-      if (!fleet_) return;
-      const std::string url = resolved.spec.url;
-      if (fleet_->find_url(url))
-        return done(json_reply(409, {{"error", "a worker with this url is registered: " + url},
-                                     {"code", "WORKER_ALREADY_EXISTS"}}));
-      if (auto text = fleet_->upsert(std::move(resolved)); !text.empty())
-        return done(json_reply(500, {{"error", text}, {"code", "INTERNAL_SERVER_ERROR"}}));
-      publisher_->settle();
-      const std::string id = fleet_->find_url(url)->uuid(), location = "/workers/" + id;
-      Reply reply = json_reply(
-          202, {{"status", "accepted"},
-                {"worker_id", id},
-                {"url", url},
-                {"location", location},
-                {"message", "the worker is registered and serves once its health check succeeds"}});
-      reply.headers = "Location: " + location + "\r\n";
-      done(std::move(reply));
-    });
-  } catch (const std::exception& e) {
-    bad(e.what());
-  }
+  auto asked = read_worker_request(body);
+  if (!asked) return bad(asked.refusal().text);
+  auto reached = reach(spec_of("api", std::move(asked->worker)));
+  if (!reached.endpoint) return bad(reached.problem);
+  control_.post([this, done = std::move(done), ignored = std::move(asked->ignored),
+                 reached = std::move(reached)]() mutable {
+    if (fleet_) done(register_worker(std::move(reached), ignored));
+  });
+}
+
+Reply Gateway::register_worker(fleet::ResolvedSpec reached, const std::string& ignored) {
+  const std::string url = reached.spec.url;
+  if (fleet_->find_url(url))
+    return json_reply(
+        409, {{"error", "a worker with this url is registered: " + url}, {"code", "WORKER_ALREADY_EXISTS"}});
+  if (auto text = fleet_->upsert(std::move(reached), control_.now_ms()); !text.empty())
+    return json_reply(500, {{"error", text}, {"code", "INTERNAL_SERVER_ERROR"}});
+  publisher_->settle();
+  const std::string id = fleet_->find_url(url)->uuid(), location = "/workers/" + id;
+  std::string message = "the worker is registered and serves once its health check succeeds";
+  if (!ignored.empty()) message += "; without a meaning here and ignored: " + ignored;
+  Reply reply = json_reply(202, {{"status", "accepted"},
+                                 {"worker_id", id},
+                                 {"url", url},
+                                 {"location", location},
+                                 {"message", message}});
+  reply.headers = "Location: " + location + "\r\n";
+  return reply;
 }
 
 Reply Gateway::plugins() {
@@ -224,9 +206,8 @@ Reply Gateway::plugins() {
     libraries.push_back(std::move(one));
   }
   Json sources = Json::array();
-  for (auto& [name, source] : sources_)
-    sources.push_back(
-        {{"source", name}, {"plugin", source.component->name}, {"workers", fleet_->count(name)}});
+  for (const auto& source : sources_->list())
+    sources.push_back({{"source", source.name}, {"plugin", source.plugin}, {"workers", source.workers}});
   Json policies = Json::parse(publisher_->describe_policies(), nullptr, false);
   return json_reply(200, {{"libraries", libraries},
                           {"policies", policies.is_discarded() ? Json::array() : policies},

@@ -1,5 +1,8 @@
 #include "control/local_api.h"
 
+#include <Poco/Exception.h>
+#include <Poco/URI.h>
+
 #include "api/errors.h"
 
 namespace tidegate::control {
@@ -17,6 +20,18 @@ std::string_view bearer(const http::RequestHead& head) noexcept {
   std::string_view value = head.value("authorization");
   return value.size() > 7 && http::iequals(value.substr(0, 7), "bearer ") ? value.substr(7)
                                                                           : std::string_view();
+}
+
+// The first member of this name, percent-decoded; empty: none.
+std::string query_member(std::string_view query, std::string_view name) {
+  try {
+    Poco::URI uri;
+    uri.setRawQuery(std::string(query));
+    for (const auto& [key, value] : uri.getQueryParameters())
+      if (key == name) return value;
+  } catch (const Poco::Exception&) {  // a lone '%'
+  }
+  return {};
 }
 
 // Answers one request. `open_` is shared with work elsewhere: cleared on the loop's thread when the client
@@ -87,9 +102,7 @@ void LocalResponder::workers(std::string_view method, std::string_view path) {
                                    "from this machine when no token is set"),
                    "application/json", "WWW-Authenticate: Bearer\r\n"});
   if (reading && id.empty()) {
-    std::string model;
-    std::string_view query = connection_.head().query;
-    if (query.starts_with("model=")) model = query.substr(6, query.find('&') - 6);
+    const std::string model = query_member(connection_.head().query, "model");
     return on_control([this_backend = &backend_, model] { return this_backend->list_workers(model); });
   }
   if (reading) return on_control([this_backend = &backend_, id] { return this_backend->show_worker(id); });
@@ -97,9 +110,11 @@ void LocalResponder::workers(std::string_view method, std::string_view path) {
     return on_control([this_backend = &backend_, id] { return this_backend->remove_worker(id); });
   if (method == "POST" && id.empty()) {
     std::string body(connection_.body().view());
-    return backend_.post_blocking([this_backend = &backend_, body = std::move(body), reply = replier()] {
-      this_backend->add_worker(body, reply);
-    });
+    if (!backend_.post_names([this_backend = &backend_, body = std::move(body), reply = replier()] {
+          this_backend->add_worker(body, reply);
+        }))
+      answer(error(503, "busy", "too many workers wait to be looked up; try again in a moment"));
+    return;
   }
   answer({405,
           api::error_body(api::errors::method_not_allowed,

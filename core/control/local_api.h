@@ -34,13 +34,15 @@ class Backend {
   virtual bool token_matches(std::string_view token) const = 0;  // any thread; false when none is configured
   virtual bool has_token() const = 0;
   virtual void post_control(std::function<void()> task) = 0;  // any thread
-  virtual void post_blocking(std::function<void()> task) = 0;
+  // Any thread. False: too much is waiting already; the task is not run.
+  virtual bool post_blocking(std::function<void()> task) = 0;  // work that takes long
+  virtual bool post_names(std::function<void()> task) = 0;     // work that waits for the name service
   // Control thread.
   virtual Reply list_workers(std::string_view model) = 0;
   virtual Reply show_worker(std::string_view id) = 0;
   virtual Reply remove_worker(std::string_view id) = 0;
   virtual Reply plugins() = 0;
-  // Blocking pool (it may ask the name service); posts to the control thread and waits for no one: `done`
+  // By post_names(); posts to the control thread and waits for no one: `done`
   // comes there.
   virtual void add_worker(std::string body, std::function<void(Reply)> done) = 0;
 

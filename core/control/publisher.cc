@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "config/json_schema.h"
+#include "control/plugin_section.h"
 #include "telemetry/log.h"
 
 namespace tidegate::control {
@@ -41,6 +41,8 @@ void Publisher::on_report() noexcept {
     move(one.metrics->slips, one.slips, state.all_slips(), 1);
     move(one.metrics->lock_waits, one.waits, state.serial_waits(), 1);
     move(one.metrics->lock_wait_seconds, one.wait_ns, state.serial_wait_ns(), 1e-9);
+    move(one.metrics->timed_calls, one.timed, state.timed_calls(), 1);
+    move(one.metrics->timed_seconds, one.timed_ns, state.timed_ns(), 1e-9);
     one.metrics->quarantined.set(one.node->quarantined() ? 1 : 0);
   }
 }
@@ -49,27 +51,17 @@ std::shared_ptr<plugin::PolicyNode> Publisher::make_policy(const config::PluginR
                                                            const std::string& instance,
                                                            std::vector<std::string>& errors,
                                                            std::string& component_name) {
-  auto at = [&ref](const std::string& text) {
-    const std::string where = ref.where.to_string();
-    return (where.empty() ? "" : where + ": ") + ref.path + ": " + text;
-  };
   auto component = registry_.find(TG_POLICY_INTERFACE, ref.plugin);
   if (!component) {
-    errors.push_back(at(component.refusal().text));
+    errors.push_back(refusal_line(ref, component.refusal()));
     return nullptr;
   }
   component_name = (*component)->name;
-  const std::string& schema = (*component)->config_schema;
-  auto checked = config::validate_against_json_schema(
-      ref.config, schema.empty() ? R"({"type":"object","additionalProperties":false})" : schema, ref.path);
-  if (!checked.diagnostics.ok()) {
-    for (const auto& error : checked.diagnostics.errors()) errors.push_back(error);
-    return nullptr;
-  }
+  if (!checked_section(ref, **component, errors)) return nullptr;
   auto node =
       plugin::PolicyNode::create(**component, instance, config::to_json(ref.config), environment_, registry_);
   if (!node) {
-    errors.push_back(at(node.refusal().text));
+    errors.push_back(refusal_line(ref, node.refusal()));
     return nullptr;
   }
   return *node;
@@ -98,6 +90,7 @@ Publisher::Graph Publisher::prepare(const config::Config& config, std::vector<st
 
 void Publisher::commit(Graph graph) {
   adopt(*graph);
+  if (graph_) old_graphs_.push_back(graph_);
   graph_ = std::move(graph);
   nodes_.clear();
   for (const auto& route : graph_->routes) {
@@ -186,14 +179,25 @@ std::shared_ptr<const Readiness> Publisher::readiness() const {
   return readiness_;
 }
 
-void Publisher::on_learn() noexcept {
-  control_.arm(learn_, learn_ms);
-  if (!graph_) return;
+bool Publisher::drain(const routing::RouteGraph& graph) {
   bool rebuild = false;
-  for (const auto& route : graph_->routes) {
+  for (const auto& route : graph.routes) {
     rebuild |= route.policy->drain_learn();
     rebuild |= route.fallback->drain_learn();
   }
+  return rebuild;
+}
+
+void Publisher::on_learn() noexcept {
+  control_.arm(learn_, learn_ms);
+  if (!graph_) return;
+  bool rebuild = drain(*graph_);
+  // Looked at before the last drain: whoever let go of it had its say by then.
+  std::erase_if(old_graphs_, [&](const auto& old) {
+    const bool unused = old.use_count() == 1;
+    rebuild |= drain(*old);
+    return unused;
+  });
   if (rebuild) changed();
 }
 

@@ -60,12 +60,13 @@ class Publisher {
 
   void collect_nodes(const std::shared_ptr<plugin::PolicyNode>& node);
   void on_report() noexcept;
+  static bool drain(const routing::RouteGraph& graph);
 
   static constexpr std::uint32_t coalesce_ms = 2, learn_ms = 20, report_ms = 1'000;
   struct NodeMetrics {
     std::shared_ptr<plugin::PolicyNode> node;
     std::shared_ptr<const telemetry::PluginCallMetrics> metrics;
-    std::uint64_t slips = 0, waits = 0, wait_ns = 0;
+    std::uint64_t slips = 0, waits = 0, wait_ns = 0, timed = 0, timed_ns = 0;
   };
 
   http::EventLoop& control_;
@@ -80,6 +81,8 @@ class Publisher {
   std::shared_ptr<const Readiness> readiness_ = std::make_shared<Readiness>();
   http::Timer publish_{http::Timer::of<&Publisher::publish_now_quietly>, this};
   std::vector<NodeMetrics> nodes_;  // of the graph in force
+  // Requests that run on them still have something to teach, to states that newer instances have adopted.
+  std::vector<std::shared_ptr<const routing::RouteGraph>> old_graphs_;
   http::Timer report_{http::Timer::of<&Publisher::on_report>, this};
   http::Timer learn_{http::Timer::of<&Publisher::on_learn>, this};
 };

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,9 +18,11 @@
 
 namespace tidegate::fleet {
 
+// A worker with the way to it; without one (its name does not resolve, its key can't be read), the reason.
 struct ResolvedSpec {
   WorkerSpec spec;
-  Endpoint endpoint;
+  std::optional<Endpoint> endpoint;
+  std::string problem = {};
 };
 
 class FleetListener {
@@ -41,17 +44,25 @@ class Fleet {
   Fleet(std::shared_ptr<SlotTable> slots, FleetListener& listener, MakeMetrics metrics = {})
       : slots_(std::move(slots)), listener_(listener), metrics_(std::move(metrics)) {}
 
-  // The whole truth of a source. A list that is empty or has lost more than half is not believed until it has
-  // been said for panic_hold_ms, unless `allow_shrink`. Returns a text for the log when the list was refused,
-  // else empty.
+  // The whole truth of a source. A list that is empty or has lost more than half is held for panic_hold_ms,
+  // unless `allow_shrink`: then tick() puts it in force, if no better one has come. Returns texts for the
+  // log.
   std::string publish(const std::string& source, std::vector<ResolvedSpec> specs, bool allow_shrink,
                       std::uint64_t now_ms);
-  // Returns a text when no slot is free. A changed worker is registered anew; its requests end on the old
-  // one.
-  std::string upsert(ResolvedSpec spec);
+  // A changed worker is registered anew; its requests end on the old one. Without a way to it: who is
+  // registered under this id serves on; reached() brings what is missing. Returns a text when something is
+  // wrong.
+  std::string upsert(ResolvedSpec spec, std::uint64_t now_ms);
   bool remove(const std::string& source, const std::string& id, std::string_view reason);
   // A source that is no longer configured.
   void drop_source(const std::string& source, std::string_view reason);
+  // Held lists whose time has come; workers not reported again within their ttl. Call it often.
+  void tick(std::uint64_t now_ms);
+
+  // Those to whom a way is to be looked for (again): the ones without, or all whose name or key may change.
+  std::vector<WorkerSpec> to_reach(bool all) const;
+  // What was found. Nothing happens when the source says something else by now, or when nothing was found.
+  void reached(ResolvedSpec spec);
 
   WorkerPtr find(std::string_view uuid) const;
   WorkerPtr find_url(std::string_view url) const;
@@ -67,14 +78,25 @@ class Fleet {
   const std::shared_ptr<SlotTable>& slots() const noexcept { return slots_; }
 
  private:
-  using Source = std::map<std::string, WorkerPtr>;  // by id
-  void retire(Source& source, Source::iterator at, std::string_view reason);
+  struct Held {
+    std::uint64_t since_ms = 0;
+    std::vector<ResolvedSpec> list;  // in the source's order, by which slots are given
+  };
+  struct Source {  // all by id
+    std::map<std::string, WorkerPtr> workers;
+    std::map<std::string, WorkerSpec> unreached;   // said, and waiting for a way to them
+    std::map<std::string, std::uint64_t> ends_ms;  // of those with a ttl
+    std::optional<Held> held;
+    std::size_t said() const;
+  };
+  std::string take_over(Source& source, std::vector<ResolvedSpec> list, std::uint64_t now_ms);
+  std::string put(Source& source, ResolvedSpec spec);
+  void retire(Source& source, std::map<std::string, WorkerPtr>::iterator at, std::string_view reason);
 
   std::shared_ptr<SlotTable> slots_;
   FleetListener& listener_;
   MakeMetrics metrics_;
   std::map<std::string, Source> sources_;
-  std::map<std::string, std::uint64_t> held_since_;
   std::vector<WorkerPtr> leaving_;
   std::uint64_t epoch_ = 0;
 };

@@ -34,7 +34,10 @@ struct HealthChecker::Probe final : http::UpstreamClient {
     const std::string& path = worker->spec().health_path.empty() ? options.path : worker->spec().health_path;
     std::string head = "GET " + worker->endpoint().base_path + path +
                        " HTTP/1.1\r\nHost: " + worker->endpoint().authority +
-                       "\r\nUser-Agent: tidegate-health\r\nAccept: */*\r\nConnection: close\r\n\r\n";
+                       "\r\nUser-Agent: tidegate-health\r\nAccept: */*\r\nConnection: close\r\n";
+    if (const auto& key = worker->endpoint().authorization; !key.empty())
+      head += "Authorization: " + key + "\r\n";
+    head += "\r\n";
     status = 0;
     http::UpstreamRequest request{.head = head,
                                   .timeouts = {options.timeout_ms, options.timeout_ms, options.timeout_ms}};
@@ -60,7 +63,7 @@ struct HealthChecker::Probe final : http::UpstreamClient {
   WorkerPtr worker;
   http::UpstreamCall* call = nullptr;
   std::uint32_t status = 0, failures = 0, successes = 0;
-  bool ever_good = false, healthy = false;
+  bool ever_good = false, judged = false, healthy = false;  // judged: a verdict was given
   http::Timer timer{http::Timer::of<&Probe::on_due>, this};
 };
 
@@ -105,21 +108,22 @@ void HealthChecker::done(Probe& probe, bool good, std::string_view reason) {
   --running_;
   if (result_) result_(*probe.worker, good);
   const WorkerPtr worker = probe.worker;  // the verdict may remove it
-  const bool was_known = probe.ever_good || probe.failures >= options_.failures;
   if (good) {
     probe.failures = 0;
+    probe.ever_good = true;
     ++probe.successes;
   } else {
     probe.successes = 0;
     ++probe.failures;
   }
+  // The first good answer of a starting worker is enough; whoever was judged must prove itself. Both counts
+  // may be above their thresholds already: a reload can lower them.
   bool changed = false;
-  if (good && !probe.healthy && (!was_known || probe.successes >= options_.successes)) {
-    probe.ever_good = probe.healthy = changed = true;
-  } else if (!good && probe.failures == options_.failures && (probe.healthy || !probe.ever_good)) {
-    probe.healthy = false;
-    changed = true;
-  }
+  if (good && !probe.healthy && (!probe.judged || probe.successes >= options_.successes))
+    changed = probe.healthy = true;
+  else if (!good && probe.failures >= options_.failures && (probe.healthy || !probe.judged))
+    changed = true, probe.healthy = false;
+  probe.judged |= changed;
   // Never given up: a dead engine that comes back is found, however late.
   const bool starting = !probe.healthy && !probe.ever_good;
   loop_.arm(probe.timer,

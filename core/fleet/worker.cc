@@ -3,9 +3,12 @@
 #include <Poco/Exception.h>
 #include <Poco/Net/DNS.h>
 #include <Poco/Net/HostEntry.h>
+#include <Poco/Net/IPAddress.h>
+#include <Poco/Net/NetException.h>
 #include <Poco/URI.h>
 #include <Poco/UUIDGenerator.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace tidegate::fleet {
@@ -20,7 +23,7 @@ Endpoint resolve(const std::string& url) {
   }
   if (uri.getScheme() != "http")
     throw std::runtime_error("worker url '" + url + "': expected the scheme http, found '" + uri.getScheme() +
-                             "'");
+                             "'; TLS to workers is not served yet");
   if (uri.getHost().empty() || uri.getPort() == 0)
     throw std::runtime_error("worker url '" + url + "': expected http://host:port, found no " +
                              (uri.getHost().empty() ? "host" : "port"));
@@ -31,12 +34,29 @@ Endpoint resolve(const std::string& url) {
   endpoint.base_path = uri.getPath();
   while (!endpoint.base_path.empty() && endpoint.base_path.back() == '/') endpoint.base_path.pop_back();
   try {
-    endpoint.address = Poco::Net::SocketAddress(host, uri.getPort());
+    Poco::Net::IPAddress literal;
+    endpoint.named = !Poco::Net::IPAddress::tryParse(host, literal);
+    if (endpoint.named) {
+      const Poco::Net::HostEntry entry = Poco::Net::DNS::hostByName(host);
+      for (const auto& address : entry.addresses()) endpoint.addresses.emplace_back(address, uri.getPort());
+      // As the order of the name service is kept within a family, and IPv4 comes first.
+      std::stable_partition(endpoint.addresses.begin(), endpoint.addresses.end(), [](const auto& address) {
+        return address.family() == Poco::Net::SocketAddress::IPv4;
+      });
+      if (endpoint.addresses.empty()) throw Poco::Net::NoAddressFoundException(host);
+    } else {
+      endpoint.addresses.emplace_back(literal, uri.getPort());
+    }
+    endpoint.address = endpoint.addresses.front();
   } catch (const Poco::Exception& e) {
     throw std::runtime_error("worker url '" + url + "': the name service has no address for '" + host +
                              "' (" + e.displayText() + ")");
   }
   return endpoint;
+}
+
+bool Endpoint::still_at(const Endpoint& found) const {
+  return std::find(found.addresses.begin(), found.addresses.end(), address) != found.addresses.end();
 }
 
 Worker::Worker(std::shared_ptr<SlotTable> slots, SlotTable::Lease lease, WorkerSpec spec, Endpoint endpoint,

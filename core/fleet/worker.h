@@ -24,18 +24,24 @@ struct WorkerSpec {
   std::vector<std::string> models;  // empty: serves any
   std::vector<std::pair<std::string, std::string>> labels;
   std::uint32_t role = TG_ROLE_ANY, weight_milli = 1000, bootstrap_port = 0, max_running = 0,
-                block_tokens = 0;
+                block_tokens = 0, ttl_ms = 0;  // ttl 0: until removed
   std::uint64_t kv_blocks = 0;
   bool draining = false;
 
   bool operator==(const WorkerSpec&) const = default;
 };
 
-// Where a worker listens.
+// Where a worker listens, and with what it is asked.
 struct Endpoint {
   Poco::Net::SocketAddress address;
-  std::string authority;  // Host header: "10.0.0.1:8000"
-  std::string base_path;  // of the url, without a trailing slash; usually empty
+  std::string authority;      // Host header: "10.0.0.1:8000"
+  std::string base_path;      // of the url, without a trailing slash; usually empty
+  std::string authorization;  // "Bearer <its own key>"; empty: it has none. Never printed.
+  bool named = false;         // by a name, not an address
+  std::vector<Poco::Net::SocketAddress> addresses = {};  // all that its name has
+
+  // A name service that turns its list round has not moved anybody.
+  bool still_at(const Endpoint& found) const;
 };
 
 // May ask the name service: call it where blocking is allowed. Throws std::runtime_error with a text for

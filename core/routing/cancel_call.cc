@@ -23,7 +23,10 @@ void CancelCall::send(IoContext& io, const fleet::Worker& worker, std::string_vi
       .append(path)
       .append(" HTTP/1.1\r\nHost: ");
   head.append(worker.endpoint().authority).append("\r\nContent-Type: application/json\r\nContent-Length: ");
-  head.append(std::to_string(body.size())).append("\r\n\r\n");
+  head.append(std::to_string(body.size())).append("\r\n");
+  if (const auto& key = worker.endpoint().authorization; !key.empty())
+    head.append("Authorization: ").append(key).append("\r\n");
+  head.append("\r\n");
   http::UpstreamRequest request{
       .head = head, .body = &call.piece_, .body_count = body.empty() ? 0u : 1u, .timeouts = timeouts};
   io.pool.start(worker.slot(), worker.generation(), worker.endpoint().address, request, call);

@@ -44,8 +44,8 @@ struct IoContext {
   std::uint32_t wait_ms = 10'000;          // how long a request whose policy says WAIT may be parked
 
   // Runs work elsewhere and comes back to this loop; for bodies too big to scan in passing. Unset: everything
-  // is scanned here.
-  std::function<void(std::function<void()> work, std::function<void()> back)> offload;
+  // is scanned here. False: too much is waiting there already; nothing will be called.
+  std::function<bool(std::function<void()> work, std::function<void()> back)> offload;
 
   std::vector<std::unique_ptr<http::Deferred>> detached;  // cancel actions under way
 

@@ -139,7 +139,8 @@ bool Leg::make_head(std::string& out, std::size_t body_bytes) noexcept {
   context.client_address = exchange.client_address();
   context.request_id = exchange.request_id();
   context.traceparent = exchange.traceparent();
-  context.authorization = std::nullopt;
+  // A worker's own key goes instead of the client's.
+  if (!endpoint.authorization.empty()) context.authorization = endpoint.authorization;
   if (body_bytes > 0 || client.has_body() || client.content_length) context.content_length = body_bytes;
   std::vector<http::HeaderEdit> edits;
   for (std::uint32_t i = 0; i < spec_.header_count; ++i) {

@@ -75,7 +75,7 @@ void Run::start() {
   scanning_ = true;
   auto error = std::make_shared<api::ScanError>();
   auto ok = std::make_shared<bool>(false);
-  io_.offload(
+  const bool taken = io_.offload(
       [this, error, ok, prompt = exchange_->endpoint().prompt] {
         api::BodyScanner scanner;
         *ok = scanner.scan(body_.view(), prompt, scan_, *error);
@@ -86,6 +86,9 @@ void Run::start() {
         if (exchange_) return scanned(*ok, std::move(*error));
         end_if_done();
       });
+  if (taken) return;
+  scanning_ = false;
+  refuse(api::errors::body_budget_exhausted, "too many big bodies wait to be read; try again in a moment");
 }
 
 void Run::scan_body() noexcept {
@@ -202,8 +205,8 @@ void Run::attempt_plan() noexcept {
   }
   // After a failed attempt the worker's failure says more than "nobody is left".
   if (attempt_ > 0) return fail_client(last_failure_);
-  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first health
-  // checks decide.
+  // Nobody is ready, but of some it is not known yet: a start, or a fleet that was exchanged. Their first
+  // health checks decide.
   if (target_.model->starting > 0) return park(starting_poll_ms);
   if (route_metrics_) route_metrics_->no_worker.add();
   refuse(api::errors::no_available_workers,

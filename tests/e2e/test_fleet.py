@@ -257,11 +257,15 @@ class Faces(Fleet):
         for name in ("requests_total", "request_duration_seconds_bucket", "ttft_seconds_bucket",
                      "inter_token_seconds_bucket", "tokens_total", "gateway_overhead_seconds_bucket",
                      "worker_requests_total", "worker_inflight", "worker_state", "plugin_slips_total",
-                     "retries_total", "build_info"):
+                     "retries_total", "build_info", "loop_busy_seconds_total", "loop_delay_seconds_bucket",
+                     "plugin_timed_calls_total", "plugin_timed_call_seconds_total"):
             self.assertRegex(text, rf"(?m)^tidegate_{name}\b", name)
         self.assertEqual(4, self.total(text, "tidegate_worker_requests_total"))
         self.assertEqual(4, self.total(text, "tidegate_requests_total", 'code="200"'))
         self.assertEqual(40, self.total(text, "tidegate_tokens_total", 'kind="output"', 'source="usage"'))
+        for name in ("tidegate_loop_wait_seconds_total", "tidegate_loop_delay_seconds_count",
+                     "tidegate_plugin_timed_calls_total", "tidegate_plugin_timed_call_seconds_total"):
+            wait_for(lambda: self.total(gateway.metrics(), name) > 0, name)  # told once a second
 
     def test_every_metric_has_help_and_type(self):
         gateway = self.gateway(self.raw_engine())
