@@ -1,8 +1,16 @@
 #include "fleet/fleet.h"
 
 #include <algorithm>
+#include <set>
 
 namespace tidegate::fleet {
+namespace {
+
+void forget(std::vector<ResolvedSpec>& list, const std::string& id) {
+  std::erase_if(list, [&](const ResolvedSpec& one) { return one.spec.id == id; });
+}
+
+}  // namespace
 
 std::size_t Fleet::Source::said() const {
   std::size_t count = workers.size();
@@ -13,37 +21,34 @@ std::size_t Fleet::Source::said() const {
 std::string Fleet::publish(const std::string& source, std::vector<ResolvedSpec> specs, bool allow_shrink,
                            std::uint64_t now_ms) {
   Source& known = sources_[source];
-  std::map<std::string, ResolvedSpec> list;
-  for (auto& spec : specs) {
-    std::string id = spec.spec.id;
-    list.insert_or_assign(std::move(id), std::move(spec));
-  }
-  const std::size_t before = known.said(), after = list.size();
+  const std::size_t before = known.said(), after = specs.size();
   if (!allow_shrink && after * 2 < before) {
     const bool first = !known.held;
-    known.held = Held{first ? now_ms : known.held->since_ms, std::move(list)};
+    known.held = Held{first ? now_ms : known.held->since_ms, std::move(specs)};
     if (now_ms - known.held->since_ms < panic_hold_ms)
       return first ? "source '" + source + "' went from " + std::to_string(before) + " to " +
                          std::to_string(after) + " workers at once; the old list serves on and the new one " +
                          "is taken over in " + std::to_string(panic_hold_ms / 1000) +
                          " s unless the source says otherwise by then"
                    : "";
-    list = std::move(known.held->list);
+    specs = std::move(known.held->list);
   }
-  return take_over(known, std::move(list), now_ms);
+  return take_over(known, std::move(specs), now_ms);
 }
 
-std::string Fleet::take_over(Source& known, std::map<std::string, ResolvedSpec> list, std::uint64_t now_ms) {
+std::string Fleet::take_over(Source& known, std::vector<ResolvedSpec> list, std::uint64_t now_ms) {
   known.held.reset();
+  std::set<std::string> said;
+  for (const auto& spec : list) said.insert(spec.spec.id);
   for (auto at = known.workers.begin(); at != known.workers.end();) {
     auto next = std::next(at);
-    if (!list.contains(at->first)) retire(known, at, "gone from its source");
+    if (!said.contains(at->first)) retire(known, at, "gone from its source");
     at = next;
   }
-  std::erase_if(known.unreached, [&](const auto& one) { return !list.contains(one.first); });
-  std::erase_if(known.ends_ms, [&](const auto& one) { return !list.contains(one.first); });
+  std::erase_if(known.unreached, [&](const auto& one) { return !said.contains(one.first); });
+  std::erase_if(known.ends_ms, [&](const auto& one) { return !said.contains(one.first); });
   std::string problems;
-  for (auto& [id, spec] : list)
+  for (auto& spec : list)
     if (auto text = upsert(std::move(spec), now_ms); !text.empty())
       problems += (problems.empty() ? "" : "; ") + text;
   return problems;
@@ -52,7 +57,10 @@ std::string Fleet::take_over(Source& known, std::map<std::string, ResolvedSpec> 
 std::string Fleet::upsert(ResolvedSpec resolved, std::uint64_t now_ms) {
   Source& source = sources_[resolved.spec.source];
   const std::string& id = resolved.spec.id;
-  if (source.held) source.held->list.insert_or_assign(id, resolved);
+  if (source.held) {
+    forget(source.held->list, id);
+    source.held->list.push_back(resolved);
+  }
   if (resolved.spec.ttl_ms)
     source.ends_ms[id] = now_ms + resolved.spec.ttl_ms;
   else
@@ -137,7 +145,7 @@ bool Fleet::remove(const std::string& name, const std::string& id, std::string_v
   if (known == sources_.end()) return false;
   Source& source = known->second;
   const std::string gone = id;  // it may be a part of what ends here
-  if (source.held) source.held->list.erase(gone);
+  if (source.held) forget(source.held->list, gone);
   source.ends_ms.erase(gone);
   const bool waited = source.unreached.erase(gone) > 0;
   auto at = source.workers.find(gone);

@@ -80,7 +80,7 @@ class Fleet {
  private:
   struct Held {
     std::uint64_t since_ms = 0;
-    std::map<std::string, ResolvedSpec> list;
+    std::vector<ResolvedSpec> list;  // in the source's order, by which slots are given
   };
   struct Source {  // all by id
     std::map<std::string, WorkerPtr> workers;
@@ -89,7 +89,7 @@ class Fleet {
     std::optional<Held> held;
     std::size_t said() const;
   };
-  std::string take_over(Source& source, std::map<std::string, ResolvedSpec> list, std::uint64_t now_ms);
+  std::string take_over(Source& source, std::vector<ResolvedSpec> list, std::uint64_t now_ms);
   std::string put(Source& source, ResolvedSpec spec);
   void retire(Source& source, std::map<std::string, WorkerPtr>::iterator at, std::string_view reason);
 

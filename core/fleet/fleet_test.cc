@@ -73,6 +73,13 @@ TEST_CASE_FIXTURE(Fixture, "a list is taken over: who is new comes, who is not i
   CHECK(listener.heard().empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "slots are given in the order of the list") {
+  fleet.publish("s", list({"c", "a", "b"}), false, 0);
+  CHECK(worker("c").slot() == 0);
+  CHECK(worker("a").slot() == 1);
+  CHECK(worker("b").slot() == 2);
+}
+
 TEST_CASE_FIXTURE(Fixture, "half a list is believed, less is held") {
   fleet.publish("s", list({"a", "b", "c", "d"}), false, 0);
   CHECK(fleet.publish("s", list({"a", "b"}), false, 1).empty());
