@@ -94,6 +94,10 @@ class Config {
     return std::chrono::milliseconds(ms);
   }
   uint32_t count(std::string_view path) const { return known() ? table_->count(host_, str(path)) : 0; }
+  // The name of an object's member; index below count().
+  std::string key(std::string_view path, uint32_t index) const {
+    return std::string(known() ? view(table_->key(host_, str(path), index)) : std::string_view());
+  }
   // That part as JSON text; nothing when it is not there.
   std::optional<std::string> json(std::string_view path) const {
     Collect out;
