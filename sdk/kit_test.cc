@@ -118,6 +118,8 @@ TEST_CASE("configurations: pointers, defaults, unknown members") {
   CHECK(config.number("/a/b/1", 0) == 2.5);
   CHECK(config.string("/a/b/2") == "x~y");
   CHECK(config.count("/a/b") == 3);
+  CHECK(config.key("", 2) == "t");
+  CHECK(config.key("", 3).empty());
   CHECK(config.boolean("/s~1l", false));
   CHECK(config.duration("/t", {}) == std::chrono::milliseconds(250));
   CHECK(config.integer("/none", 9) == 9);

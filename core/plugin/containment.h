@@ -82,6 +82,24 @@ class Containment {
   // Calls fn() as a [control] call.
   template <class Fn>
   tg_status control_call(Function, Fn&& fn) noexcept;
+  // The same while no [request] call of an instance that is not concurrent runs; call_skipped as for those.
+  template <class Fn>
+  tg_status exclusive_call(Function, Fn&& fn) noexcept;
+  // Takes turns with those calls for as long as it lives; false: the instance stalls, it was not taken.
+  class Turn {
+   public:
+    explicit Turn(Containment& c) noexcept : containment_(c), held_(c.concurrent_ || c.lock()) {}
+    ~Turn() {
+      if (held_ && !containment_.concurrent_) containment_.unlock();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+    explicit operator bool() const noexcept { return held_; }
+
+   private:
+    Containment& containment_;
+    const bool held_;
+  };
 
   void slip(Slip, Function, std::string_view detail) noexcept;
   void went_well() noexcept {

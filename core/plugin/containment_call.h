@@ -55,4 +55,10 @@ tg_status Containment::control_call(Function function, Fn&& fn) noexcept {
   return call_threw;
 }
 
+template <class Fn>
+tg_status Containment::exclusive_call(Function function, Fn&& fn) noexcept {
+  const Turn turn(*this);
+  return turn ? control_call(function, std::forward<Fn>(fn)) : call_skipped;
+}
+
 }  // namespace tidegate::plugin

@@ -17,6 +17,9 @@ struct Interface {
 constexpr Interface interfaces[] = {{TG_POLICY_INTERFACE, Kind::policy},
                                     {TG_SCORER_INTERFACE, Kind::scorer},
                                     {TG_DISCOVERY_INTERFACE, Kind::discovery}};
+// What plugins of minor 0 fill; later members are read only where they are there.
+constexpr std::size_t oldest_component = offsetof(tg_component, functions) + sizeof(tg_component::functions);
+constexpr std::size_t oldest_plugin = offsetof(tg_plugin, init) + sizeof(tg_plugin::init);
 constexpr std::string_view draft_prefix = "tg.draft.";
 constexpr std::uint32_t need_mask = 0xffff;
 
@@ -117,8 +120,8 @@ Outcome<Kind> kind_of(const std::string& id, const std::string& about, Library::
 }
 
 Outcome<Component> read_component(const tg_component& c, const std::string& path, Library::Options options) {
-  if (c.size < sizeof(tg_component))
-    return Refusal{path + ": expected components of at least " + std::to_string(sizeof(tg_component)) +
+  if (c.size < oldest_component)
+    return Refusal{path + ": expected components of at least " + std::to_string(oldest_component) +
                        " bytes, found " + std::to_string(c.size) + "; set tg_component.size to its sizeof",
                    ""};
   Component ours;
@@ -144,7 +147,7 @@ std::optional<Refusal> check_versions(const tg_plugin* p, const std::string& pat
   if (!p)
     return Refusal{path + ": expected a descriptor from tg_plugin_v1(), found none; return a constant", ""};
   if (p->size < offsetof(tg_plugin, name))
-    return Refusal{path + ": expected a descriptor of at least " + std::to_string(sizeof(tg_plugin)) +
+    return Refusal{path + ": expected a descriptor of at least " + std::to_string(oldest_plugin) +
                        " bytes, found " + std::to_string(p->size) + "; set tg_plugin.size to its sizeof",
                    ""};
   if (p->abi_major != TG_ABI_MAJOR)
@@ -158,19 +161,19 @@ std::optional<Refusal> check_versions(const tg_plugin* p, const std::string& pat
                        ", found one that needs 1." + std::to_string(p->abi_minor_min) +
                        " or newer; use a newer gateway, or lower its abi_minor_min",
                    ""};
-  if (p->size < sizeof(tg_plugin))
-    return Refusal{path + ": expected a descriptor of at least " + std::to_string(sizeof(tg_plugin)) +
+  if (p->size < oldest_plugin)
+    return Refusal{path + ": expected a descriptor of at least " + std::to_string(oldest_plugin) +
                        " bytes, found " + std::to_string(p->size) + "; set tg_plugin.size to its sizeof",
                    ""};
   if (!well_formed(text_of(p->name)))
     return Refusal{path + ": expected a plugin name of 1 to 64 characters out of [a-z0-9_.-], found '" +
                        text_of(p->name) + "'; rename it",
                    ""};
-  if (p->component_count == 0 || !p->components || p->component_stride < sizeof(tg_component))
+  if (p->component_count == 0 || !p->components || p->component_stride < oldest_component)
     return Refusal{path + ": expected at least one component and a stride of at least " +
-                       std::to_string(sizeof(tg_component)) + ", found " +
-                       std::to_string(p->component_count) + " with a stride of " +
-                       std::to_string(p->component_stride) + "; fill in the descriptor",
+                       std::to_string(oldest_component) + ", found " + std::to_string(p->component_count) +
+                       " with a stride of " + std::to_string(p->component_stride) +
+                       "; fill in the descriptor",
                    ""};
   return std::nullopt;
 }

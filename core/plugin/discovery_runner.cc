@@ -82,14 +82,16 @@ tg_status DiscoveryRunner::Impl::refuse(tg_error* error, const Refusal& refusal)
   return set_error(error, TG_E_INVALID, refusal.where, refusal.text);
 }
 
+// A record of minor 0.
+constexpr std::size_t oldest_desc = offsetof(tg_worker_desc, kv_blocks) + sizeof(tg_worker_desc::kv_blocks);
+
 // A source's whole truth is taken whole or not at all: half of it would remove workers that are there.
 tg_status DiscoveryRunner::Impl::publish(const tg_worker_desc* list, std::uint32_t count,
                                          std::uint32_t stride, tg_error* error) {
-  if (count != 0 && (!list || stride < sizeof(tg_worker_desc)))
-    return refuse(error,
-                  {"expected a list with a stride of at least " + std::to_string(sizeof(tg_worker_desc)) +
-                       ", found " + std::to_string(stride) + "; give the sizeof",
-                   ""});
+  if (count != 0 && (!list || stride < oldest_desc))
+    return refuse(error, {"expected a list with a stride of at least " + std::to_string(oldest_desc) +
+                              ", found " + std::to_string(stride) + "; give the sizeof",
+                          ""});
   std::vector<WorkerDesc> workers;
   std::set<std::string> ids;
   for (std::uint32_t i = 0; i < count; ++i) {

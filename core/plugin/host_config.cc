@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cmath>
 #include <deque>
+#include <iterator>
 #include <set>
 #include <utility>
 
@@ -87,6 +88,12 @@ std::uint32_t ConfigReader::count(std::string_view path) {
   return value && value->is_structured() ? static_cast<std::uint32_t>(value->size()) : 0;
 }
 
+std::string_view ConfigReader::key(std::string_view path, std::uint32_t index) {
+  const auto* value = document_->at(path);
+  if (!value || !value->is_object() || index >= value->size()) return {};
+  return std::next(value->begin(), index).key();
+}
+
 std::optional<std::string> ConfigReader::json(std::string_view path) {
   const auto* value = document_->at(path, true);
   if (!value) return std::nullopt;
@@ -157,6 +164,9 @@ std::uint64_t duration_ms(const tg_host* host, tg_str path, std::uint64_t otherw
 std::uint32_t count(const tg_host* host, tg_str path) {
   return reader(host) ? reader(host)->count(view(path)) : 0;
 }
+tg_str key(const tg_host* host, tg_str path, std::uint32_t index) {
+  return reader(host) ? to_str(reader(host)->key(view(path), index)) : tg_str{nullptr, 0};
+}
 tg_status json(const tg_host* host, tg_str path, tg_out* out) {
   return reader(host) ? write_out(out, reader(host)->json(view(path))) : TG_E_UNAVAILABLE;
 }
@@ -180,6 +190,7 @@ const tg_host_config config_service = {.size = sizeof(tg_host_config),
                                        .duration_ms = duration_ms,
                                        .count = count,
                                        .json = json,
-                                       .secret = secret};
+                                       .secret = secret,
+                                       .key = key};
 
 }  // namespace tidegate::plugin

@@ -26,7 +26,8 @@ class ConfigReader {
   std::optional<std::string_view> string(std::string_view path);  // good while the reader lives
   std::uint64_t duration_ms(std::string_view path, std::uint64_t otherwise);
   std::uint32_t count(std::string_view path);
-  std::optional<std::string> json(std::string_view path);  // marks the whole part as read
+  std::string_view key(std::string_view path, std::uint32_t index);  // good while the reader lives
+  std::optional<std::string> json(std::string_view path);            // marks the whole part as read
   // A {plugin, config} section, or a plugin's name alone.
   struct Section {
     std::string plugin, config;

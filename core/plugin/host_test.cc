@@ -58,6 +58,9 @@ TEST_CASE_FIXTURE(Fixture,
   CHECK(c->duration_ms(h, tg_cstr("/bad"), 7) == 7);
   CHECK(c->count(h, tg_cstr("/list")) == 2);
   CHECK(c->count(h, tg_cstr("/s")) == 0);
+  CHECK(view(c->key(h, tg_cstr("/list/1"), 0)) == "k/~");
+  CHECK(view(c->key(h, tg_cstr("/list/1"), 1)).empty());
+  CHECK(view(c->key(h, tg_cstr("/list"), 0)).empty());
   CHECK(c->integer(h, tg_cstr("no pointer"), 4) == 4);
   OutText json;
   CHECK(c->json(h, tg_cstr("/list"), json.abi()) == TG_OK);

@@ -1,6 +1,7 @@
 #include "plugin/plan_check.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <string_view>
 
@@ -9,6 +10,7 @@
 namespace tidegate::plugin {
 namespace {
 
+constexpr std::size_t oldest_leg = offsetof(tg_leg, ticket) + sizeof(tg_leg::ticket);  // of minor 0
 constexpr std::uint32_t max_edits = 1024;  // of one kind on one leg; more is a wild number
 
 bool sane(tg_str s) noexcept { return s.len == 0 || s.ptr != nullptr; }
@@ -94,11 +96,16 @@ bool listed(const std::uint32_t* slots, std::uint32_t count, std::uint32_t slot)
 }
 
 bool slot_allowed(const tg_leg& leg, const AllowedSlots& allowed) noexcept {
-  if (!allowed.slots.contains(leg.slot)) return false;
+  // A worker of role ANY can play any part; one of another role only its own.
+  const bool has = leg.stage == TG_ROLE_ANY ? allowed.slots.contains(leg.slot)
+                                            : allowed.slots.contains(leg.slot, leg.stage) ||
+                                                  allowed.slots.contains(leg.slot, TG_ROLE_ANY);
+  if (!has) return false;
   if (!allowed.narrowed) return true;
   const tg_pick_args& args = allowed.args;
-  if (leg.stage == TG_ROLE_ANY || leg.stage == args.stage)
-    return listed(args.candidates, args.candidate_count, leg.slot);
+  const bool among = listed(args.candidates, args.candidate_count, leg.slot);
+  if (leg.stage == TG_ROLE_ANY || leg.stage == args.stage) return among;
+  if (among && args.stage == TG_ROLE_ANY) return true;
   return args.by_role && listed(args.by_role[leg.stage].slots, args.by_role[leg.stage].count, leg.slot);
 }
 
@@ -113,7 +120,8 @@ void use_defaults(tg_leg& leg, std::uint32_t index) noexcept {
 
 PlanFault check_leg(const tg_plan& plan, tg_leg& leg, std::uint32_t index,
                     const AllowedSlots& allowed) noexcept {
-  if (leg.size < sizeof(tg_leg) || leg.size > plan.leg_stride)
+  // Older plugins fill what they know of; the rest was zeroed by tg_plan_add() over the whole stride.
+  if (leg.size < oldest_leg || leg.size > plan.leg_stride)
     return {Slip::leg, "a leg that was counted but not added with tg_plan_add()"};
   use_defaults(leg, index);
   if (!slot_allowed(leg, allowed)) return {Slip::slot, "a slot that is not among the candidates"};

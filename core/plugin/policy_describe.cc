@@ -25,7 +25,7 @@ std::string PolicyNode::describe() {
                {"learn_dropped", learn_.dropped()}};
   if (component_.policy.describe && c.quarantine() != Quarantine::stall) {
     OutText text(std::size_t{1} << 20);
-    const tg_status status = containment_->control_call(
+    const tg_status status = containment_->exclusive_call(
         Function::describe, [&] { return component_.policy.describe(self_, text.abi()); });
     Json own = Json::parse(text.text(), nullptr, false);
     node["state"] = status == TG_OK && !own.is_discarded() ? own : Json(nullptr);

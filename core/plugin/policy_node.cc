@@ -189,6 +189,7 @@ Adoption PolicyNode::adopt_from(PolicyNode& previous) {
     // What quarantined the old one may be its state.
     const Adoption one =
         match == theirs.end() || (*match)->quarantined() ? Adoption{.cold = 1} : node->adopt_state(**match);
+    node->log_adoption(one);
     sum.adopted += one.adopted;
     sum.imported += one.imported;
     sum.cold += one.cold;
@@ -196,18 +197,31 @@ Adoption PolicyNode::adopt_from(PolicyNode& previous) {
   return sum;
 }
 
+void PolicyNode::log_adoption(const Adoption& a) const {
+  if (!component_.policy.adopt && !component_.policy.import_state) return;  // it has no state to hand on
+  const LogField fields[] = {{"component", component_.name},
+                             {"state", a.adopted    ? "adopted"
+                                       : a.imported ? "imported"
+                                                    : "cold"}};
+  environment_.log(TG_LOG_INFO, instance(), "a policy's state after a reload", fields);
+}
+
 Adoption PolicyNode::adopt_state(PolicyNode& previous) {
   const tg_policy& ours = component_.policy;
   const tg_policy& theirs = previous.component_.policy;
-  if (ours.adopt && ours.state_id != 0 && ours.state_id == theirs.state_id &&
-      containment_->control_call(Function::adopt, [&] { return ours.adopt(self_, previous.self_); }) == TG_OK)
-    return {.adopted = 1};
+  if (ours.adopt && ours.state_id != 0 && ours.state_id == theirs.state_id) {
+    const Containment::Turn turn(*previous.containment_);  // which is being picked with
+    if (turn && containment_->control_call(Function::adopt,
+                                           [&] { return ours.adopt(self_, previous.self_); }) == TG_OK)
+      return {.adopted = 1};
+  }
   if (ours.import_state && theirs.export_state) {
     OutText bytes;
-    const bool exported = previous.containment_->control_call(Function::export_state, [&] {
+    const bool exported = previous.containment_->exclusive_call(Function::export_state, [&] {
       return theirs.export_state(previous.self_, bytes.abi());
     }) == TG_OK;
-    if (exported && containment_->control_call(Function::import_state, [&] {
+    // Half an export is not the state of an older build: its reader has no way to see the cut.
+    if (exported && bytes.whole() && containment_->control_call(Function::import_state, [&] {
           return ours.import_state(self_, to_str(bytes.text()));
         }) == TG_OK)
       return {.imported = 1};
@@ -228,13 +242,14 @@ void PolicyNode::build_into(TableSet& set, const std::shared_ptr<const tg_snapsh
     void* table = nullptr;
     tg_error error{};
     error.size = sizeof error;
-    const tg_status status = containment_->control_call(
+    const tg_status status = containment_->exclusive_call(
         Function::build, [&] { return component_.policy.build(self_, snapshot.get(), &table, &error); });
     build_failure_.clear();
     if (status == TG_OK) {
       set.tables_[index_] = std::make_shared<Table>(*this, table, snapshot);
     } else {
       build_failure_ = status == call_threw ? "build() threw an exception" : error_text(error);
+      if (status == call_skipped) build_failure_ = "build() has to wait for a call that stalls";
       if (build_failure_.empty())
         build_failure_ = "build() failed with status " + std::to_string(status) + " and no text";
       containment_->slip(Slip::build, Function::build, build_failure_);
@@ -263,7 +278,7 @@ bool PolicyNode::drain_learn() {
   learn_.drain([&](const tg_record* records, std::uint32_t count) {
     if (!component_.policy.learn || quarantined()) return;
     std::uint32_t wanted = 0;
-    containment_->control_call(Function::learn, [&] {
+    containment_->exclusive_call(Function::learn, [&] {
       component_.policy.learn(self_, records, count, &wanted);
       return TG_OK;
     });

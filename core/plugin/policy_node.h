@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,8 +90,18 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   tg_status pick_for_parent(const tg_pick_args&, const tg_plan**) noexcept;
   // The same of a scorer; all scores are 0 unless TG_OK.
   tg_status score_for_parent(const tg_pick_args&, float* scores) noexcept;
-  // TG_OK, or what went wrong: the caller relays the data as it came.
-  tg_status transform(const tg_transform_args&, tg_out&) noexcept;
+  // Whether the relayed leg's body passes through transform() of this root or of a policy below that chose
+  // it.
+  static bool transforms(tg_request& request, const tg_plan&) noexcept;
+  // One leg of the plan under way, for transform().
+  struct PlanLeg {
+    std::uint64_t ticket;
+    tg_str drained;
+  };
+  // Passes args.data through all of them, the innermost first; each sees its own plan's legs as `earlier`.
+  // args: cookie and data of the relayed leg. False: nobody changed anything, and `out` is as it was.
+  bool transform(tg_request& request, tg_transform_args args, bool own, std::uint64_t ticket,
+                 std::span<const PlanLeg> legs, std::string& out) noexcept;
 
  private:
   friend class Table;
@@ -103,6 +114,7 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   tg_status add_child(const char* interface_id, std::string_view path, tg_error*);
 
   Adoption adopt_state(PolicyNode& previous);
+  void log_adoption(const Adoption&) const;
   void build_into(TableSet&, const std::shared_ptr<const tg_snapshot>&);
   void release(void* table) noexcept;
   // What build() made of the snapshot that is in force; false: it failed, so nothing may be called with it.
@@ -113,6 +125,7 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   const tg_plan* hand_over(tg_request&, const tg_pick_args&, const tg_plan&) noexcept;
   static void settle(tg_request&, const tg_pick_args&, const tg_plan&, bool selected) noexcept;
   void call_complete(const tg_completion&) noexcept;
+  tg_status call_transform(const tg_transform_args&, std::string& out) noexcept;
 
   const Component& component_;
   HostEnvironment& environment_;

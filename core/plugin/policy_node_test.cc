@@ -1,5 +1,6 @@
 #include "plugin/policy_node.h"
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <thread>
@@ -456,6 +457,78 @@ TEST_CASE_FIXTURE(
   CHECK(node->containment().serial_wait_ns() > 0);
 }
 
+TEST_CASE_FIXTURE(Fixture,
+                  "learning, building and describing wait for a pick of an instance that is not concurrent") {
+  component.flags = 0;
+  environment.fake_time = false;
+  with_tables();
+  component.policy.describe = [](void* self, tg_out*) -> tg_status {
+    static_cast<Script*>(self)->events.push_back("describe");
+    return TG_OK;
+  };
+  std::atomic<bool> inside{false}, leave{false};
+  own.pick = [&](const tg_pick_args* args, tg_plan* plan) {
+    inside = true;
+    while (!leave) std::this_thread::yield();
+    script->events.push_back("pick ends");
+    tg_plan_select(plan, args->candidates[0]);
+    return TG_OK;
+  };
+  own.build = [](const tg_snapshot*, void** table) {
+    script->events.push_back("build");
+    *table = new int(0);
+    return TG_OK;
+  };
+  const auto node = make({.budget_ns = ~std::uint64_t{0}});
+  const auto tables = node->build(fleet.snapshot());
+  own.events.clear();
+  std::thread picking([&] {
+    tg_request mine;
+    PlanBuffer buffer;
+    const tg_pick_args args = fleet.args(mine);
+    CHECK(node->pick(mine, tables.get(), args, fleet.sets(), buffer.plan) == PickStatus::select);
+  });
+  while (!inside) std::this_thread::yield();
+  const std::uint64_t waits = node->containment().serial_waits();
+  std::thread control([&] { node->build(fleet.snapshot()), node->describe(); });
+  for (int i = 0; i < 20'000; ++i) std::this_thread::yield();
+  leave = true;
+  picking.join();
+  control.join();
+  environment.run_posted();
+  REQUIRE(own.events.size() >= 3);
+  CHECK(own.events[0] == "pick ends");
+  CHECK(own.events[1] == "build");
+  CHECK(std::count(own.events.begin(), own.events.end(), "describe") == 1);
+  CHECK(node->containment().serial_waits() == waits + 1);
+}
+
+TEST_CASE_FIXTURE(Fixture, "an export that was cut off is not imported; what became of state is logged") {
+  component.policy.export_state = [](void*, tg_out* out) -> tg_status {
+    const std::string piece(std::size_t{1} << 20, 'x');
+    for (int i = 0; i < script->adopt_ok * 64 + 1; ++i) out->write(out, to_str(piece));
+    return TG_OK;
+  };
+  component.policy.import_state = [](void*, tg_str) -> tg_status { return TG_OK; };
+  const auto old = make();
+  CHECK(make()->adopt_from(*old).cold == 1);
+  CHECK(environment.log_of("a policy's state after a reload").fields.at("state") == "cold");
+  own.adopt_ok = false;
+  CHECK(make()->adopt_from(*old).imported == 1);
+  CHECK(environment.logs.back().fields.at("state") == "imported");
+}
+
+TEST_CASE_FIXTURE(Fixture, "a leg that names its part goes to a worker of that role or of role ANY") {
+  const auto staged = [](std::uint32_t slot, std::uint32_t stage) {
+    return [=](tg_plan* p) { tg_plan_select(p, slot)->stage = stage; };
+  };
+  CHECK(judged(staged(4, TG_ROLE_DECODE)) == "slot");
+  CHECK(judged(staged(6, TG_ROLE_PREFILL)) == "slot");
+  CHECK(judged(staged(4, TG_ROLE_PREFILL)) == "select");
+  CHECK(judged(staged(0, TG_ROLE_PREFILL)) == "select");
+  CHECK(judged(staged(6, TG_ROLE_ANY)) == "select");
+}
+
 TEST_CASE_FIXTURE(Fixture, "state is adopted where component, instance and state_id match") {
   component.policy.state_id = 5;
   component.policy.adopt = [](void* self, void* previous) {
@@ -499,16 +572,24 @@ TEST_CASE("three builds of one policy live side by side and hand on what both ca
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "transform is guarded; without one it is unsupported") {
-  tg_transform_args args{};
-  tg_out sink{};
-  const auto plain = make();
-  CHECK(plain->transform(args, sink) == TG_E_UNSUPPORTED);
+TEST_CASE_FIXTURE(Fixture, "a plan that wants a transform of a policy without one is a slip") {
+  const auto with_transform = [](tg_plan* p) { tg_plan_select(p, 0), p->transform = 1; };
+  CHECK(judged(with_transform) == "relay");
+  component.policy.transform = [](void*, const tg_transform_args*, tg_out*) -> tg_status { return TG_OK; };
+  CHECK(judged(with_transform) == "select");
+}
+
+TEST_CASE_FIXTURE(Fixture, "transform is guarded; without one, or after its failure, data stays as it came") {
+  const auto transform = [&](PolicyNode& node) {
+    std::string written;
+    return node.transform(request, {}, true, 0, {}, written);
+  };
+  CHECK_FALSE(transform(*make()));
   component.policy.transform = [](void*, const tg_transform_args*, tg_out*) -> tg_status {
     return TG_E_LIMIT;
   };
   const auto failing = make();
-  CHECK(failing->transform(args, sink) == TG_E_LIMIT);
+  CHECK_FALSE(transform(*failing));
   CHECK(failing->containment().slips(Slip::status) == 1);
 }
 

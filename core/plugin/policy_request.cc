@@ -71,6 +71,10 @@ PickStatus PolicyNode::call_pick(tg_request& request, const tg_pick_args& args, 
     containment_->slip(Slip::status, Function::pick, "pick() returned a failure");
     return PickStatus::slip;
   }
+  if (plan.transform != 0 && plan.verdict == TG_PICK_SELECT && !component_.policy.transform) {
+    containment_->slip(Slip::relay, Function::pick, "a plan with transform, of a policy without transform()");
+    return PickStatus::slip;
+  }
   const AllowedSlots allowed{*request.slots_, args, &args != request.root_args_, request.body_editable()};
   const PlanFault fault = check_plan(plan, frame, allowed);
   if (fault) {
@@ -157,6 +161,7 @@ const tg_plan* PolicyNode::hand_over(tg_request& request, const tg_pick_args& ar
       plan.leg_count ? request.arena_.allocate(sizeof(tg_leg) * plan.leg_count, alignof(tg_leg)) : nullptr;
   bool whole = memory && (legs || plan.leg_count == 0);
   tg_leg* to = static_cast<tg_leg*>(legs);
+  const std::uint32_t number = ++request.plans_handed_;
   for (std::uint32_t i = 0; i < plan.leg_count; ++i) {
     const tg_leg& leg = *leg_at(plan, i);
     const Ticket ticket{.node = this,
@@ -166,6 +171,9 @@ const tg_plan* PolicyNode::hand_over(tg_request& request, const tg_pick_args& ar
                         .generation = generation_of(leg, args),
                         .leg = i,
                         .stage = leg.stage,
+                        .plan = number,
+                        .plan_legs = plan.leg_count,
+                        .transform = plan.transform != 0 && leg.response == TG_RESPONSE_RELAY,
                         .open = true};
     const std::uint64_t id = request.issue(ticket);
     if (id == 0) call_complete(dropped(ticket, args));  // settle() can't know of it
@@ -234,18 +242,6 @@ void PolicyNode::call_complete(const tg_completion& completion) noexcept {
     component_.policy.complete(self_, &completion);
     return TG_OK;
   });
-}
-
-tg_status PolicyNode::transform(const tg_transform_args& args, tg_out& out) noexcept {
-  if (!component_.policy.transform) return TG_E_UNSUPPORTED;
-  if (quarantined()) return TG_E_UNAVAILABLE;
-  const tg_status status = containment_->request_call(
-      Function::transform, [&] { return component_.policy.transform(self_, &args, &out); });
-  if (status == TG_OK) return TG_OK;
-  if (status == call_skipped) return TG_E_UNAVAILABLE;
-  if (status != call_threw)
-    containment_->slip(Slip::status, Function::transform, "transform() returned a failure");
-  return status == call_threw ? TG_E_INTERNAL : status;
 }
 
 }  // namespace tidegate::plugin

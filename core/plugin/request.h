@@ -38,6 +38,10 @@ struct SlotSets {
     for (const std::uint64_t* set : words) all |= set ? set[at] : 0;
     return (all >> (slot & 63)) & 1;
   }
+  bool contains(std::uint32_t slot, std::uint32_t role) const noexcept {
+    const std::uint32_t at = slot >> 6;
+    return at < word_count && words[role] && (words[role][at] >> (slot & 63)) & 1;
+  }
 };
 
 // One leg that a child policy chose. `below` is the ticket that its own child gave it, or 0.
@@ -45,9 +49,11 @@ struct Ticket {
   PolicyNode* node = nullptr;
   std::uint64_t cookie = 0, below = 0;
   std::uint32_t slot = 0, generation = 0, leg = 0, stage = 0;
-  bool open = false;     // its one complete() is still owed
-  bool claimed = false;  // in a parent's plan, so no other may have it
-  bool taken = false;    // reached from the final plan
+  std::uint32_t plan = 0, plan_legs = 0;  // which of the plans handed to parents, and how long it is
+  bool transform = false;                 // it is that plan's relayed leg, and its policy transforms
+  bool open = false;                      // its one complete() is still owed
+  bool claimed = false;                   // in a parent's plan, so no other may have it
+  bool taken = false;                     // reached from the final plan
 };
 
 class Arena {
@@ -104,6 +110,6 @@ struct tg_request final {
   tidegate::plugin::Arena arena_;
   std::size_t plugin_bytes_ = 0;
   Chunk* first_ = nullptr;
-  std::uint32_t ticket_count_ = 0, open_legs_ = 0;
+  std::uint32_t ticket_count_ = 0, open_legs_ = 0, plans_handed_ = 0;
   bool body_editable_ = true;
 };

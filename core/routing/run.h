@@ -127,7 +127,8 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
   std::uint32_t attempt_ = 0, tokens_estimate_ = 0, retry_after_ms_ = 0;
   std::uint64_t parked_since_ns_ = 0;      // 0: it does not wait
   std::uint32_t poll_ms_ = 0, scans_ = 0;  // scans_: under way on other threads
-  bool plan_running_ = false, committed_ = false, transform_ = false, fallback_ = false, ended_ = false;
+  bool plan_running_ = false, committed_ = false, transform_ = false, own_transform_ = false,
+       fallback_ = false, ended_ = false;
   bool starting_ = false, listed_ = true;
   LegFailure last_failure_;
   std::string reason_, model_;

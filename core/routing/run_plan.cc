@@ -29,7 +29,8 @@ void Run::begin_plan(const Choice& choice) noexcept {
   if (plan.reason.ptr) append_plain(reason_, {plan.reason.ptr, plan.reason.len});
   plan_first_ = static_cast<std::uint32_t>(legs_.size());
   plan_count_ = plan.leg_count;
-  transform_ = plan.transform != 0;
+  own_transform_ = plan.transform != 0;
+  transform_ = plugin::PolicyNode::transforms(request_, plan);
   legs_.reserve(legs_.size() + plan.leg_count);
   for (std::uint32_t i = 0; i < plan.leg_count; ++i)
     legs_.push_back(std::make_unique<Leg>(*this, plan.legs[i], i, attempt_,
@@ -113,35 +114,21 @@ void Run::leg_failed(Leg& leg, const LegFailure& failure) noexcept {
   attempt_plan();
 }
 
-namespace {
-struct StringOut {
-  tg_out out;
-  std::string* text;
-  static void write(tg_out* self, tg_str piece) noexcept {
-    reinterpret_cast<StringOut*>(self)->text->append(piece.ptr ? piece.ptr : "", piece.ptr ? piece.len : 0);
-  }
-};
-}  // namespace
-
 bool Run::transform(const Leg& leg, std::string_view data, bool sse, bool last, std::string& out) noexcept {
-  std::array<tg_str, TG_MAX_LEGS> earlier{};
+  std::array<plugin::PolicyNode::PlanLeg, TG_MAX_LEGS> legs;
   for (std::uint32_t i = 0; i < plan_count_; ++i) {
     const std::string_view body = plan_leg(i)->drained();
-    earlier[i] = {body.data(), body.size()};
+    legs[i] = {plan_leg(i)->spec().ticket, {body.data(), body.size()}};
   }
   tg_transform_args args{};
   args.size = sizeof args;
   args.last = last;
   args.sse = sse;
-  args.earlier_count = plan_count_;
-  args.earlier = earlier.data();
   args.request = &request_;
   args.cookie = leg.spec().cookie;
   args.data = {data.data(), data.size()};
-  StringOut sink{{sizeof(tg_out), 0, &StringOut::write}, &out};
-  if (policy_->transform(args, sink.out) == TG_OK) return true;
-  out.clear();
-  return false;
+  return policy_->transform(request_, args, own_transform_, leg.spec().ticket, {legs.data(), plan_count_},
+                            out);
 }
 
 // True: the relayed stream was complete but for its end, which the client has now. It is over for the other

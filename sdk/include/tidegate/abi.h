@@ -17,6 +17,9 @@
  * Threads
  *  [control]  one thread of the host; never two control calls at a time on one instance. No network; target < 50 ms.
  *  [request]  the host's I/O threads, many at once; serialised per instance unless the instance is TG_CONCURRENT.
+ *             Without that flag build, learn, describe, export_state and adopt (of the previous instance) take turns with these
+ *             calls as well, so keep them short; with it, they run beside them. Functions given to tg.host.control/1 and
+ *             release() always run beside them.
  *             Always hot: no allocation, no blocking lock, no I/O; time bounded by the number of candidates and the prompt.
  *  [runner]   a thread that the host starts for this instance; may block; returns within 5 s of its stop token.
  *  [any]      any thread of the process, concurrently, the plugin's own threads included.

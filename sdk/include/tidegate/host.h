@@ -52,6 +52,8 @@ typedef struct tg_host_config { /* [control], inside create() only. path: JSON p
   uint32_t (*count)(const tg_host *, tg_str path);                  /* entries of a list or object; 0 for anything else */
   tg_status (*json)(const tg_host *, tg_str path, tg_out *);        /* that part as JSON text; TG_E_NOT_FOUND */
   tg_status (*secret)(const tg_host *, tg_str ref, tg_out *);       /* the value of a secret by name */
+  /* The name of an object's member, unescaped; index below count(). Empty for anything else. Valid until create() returns. */
+  tg_str (*key)(const tg_host *, tg_str path, uint32_t index);
 } tg_host_config;
 
 #define TG_HOST_CLOCK "tg.host.clock/1"
@@ -108,7 +110,9 @@ typedef struct tg_host_policy {
    * traits (may be NULL) gets the child's. Depth is at most 8. */
   tg_status (*create)(const tg_host *, tg_str path, tg_child **, tg_policy_traits *, tg_error *);
   /* [request] hot. The child's plan is the host's and lives as long as the request: take legs with tg_plan_take(). A leg that
-   * is not taken ends in complete() DROPPED. args may be a changed copy: candidates may be a subset. */
+   * is not taken ends in complete() DROPPED. args may be a changed copy: candidates may be a subset.
+   * TG_OK with any verdict; TG_E_INTERNAL, the child slipped; TG_E_UNAVAILABLE, it is quarantined or could not build its table;
+   * TG_E_LIMIT, the request's memory is used up; TG_E_INVALID, no pick is going on. */
   tg_status (*pick)(const tg_child *, const tg_pick_args *, const tg_plan **);
   /* [control] inside create() only. As create(), for a section that names a component of tg.scorer/1. */
   tg_status (*create_scorer)(const tg_host *, tg_str path, tg_scorer_child **, tg_error *);
@@ -121,7 +125,8 @@ typedef struct tg_host_policy {
 #define TG_HOST_REQUEST "tg.host.request/1"
 typedef struct tg_host_request { /* [request] hot, with the handle of this call's arguments */
   uint32_t size, reserved;
-  tg_str (*header)(const tg_request *, tg_str name); /* the client's first header of that name; empty: none */
+  tg_str (*header)(const tg_request *, tg_str name); /* the client's first header of that name; empty: none.
+                                                        Valid until the call that asked returns: copy it into a plan */
   void *(*allocate)(const tg_request *, size_t len, size_t align); /* zeroed; freed with the request; NULL over 64 KiB in all */
   /* Copies len <= 64 KiB bytes into a bounded queue of this thread, handed to learn() of this instance. False: full, dropped
    * and counted. */

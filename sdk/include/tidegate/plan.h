@@ -8,7 +8,8 @@
  * Exactly one leg is RELAYed. The client gets its status, headers and body; other legs are seen by captures only.
  * A leg's load is counted on its worker from selection to its end. Each leg ends in exactly one complete().
  * Ownership.  All memory that a plan points to must live until complete() of its last leg: static, the instance's own, or
- * from tg.host.request/1 allocate(). The legs array is the host's.
+ * from tg.host.request/1 allocate(). The legs array is the host's. Neither the plan nor a leg's cookie may point into the
+ * pick's table or snapshot: those are released while a long answer still streams.
  */
 #ifndef TIDEGATE_PLAN_H
 #define TIDEGATE_PLAN_H
@@ -22,7 +23,9 @@ extern "C" {
 #define TG_MAX_LEGS 16
 
 enum { TG_EDIT_SET = 0, TG_EDIT_DROP = 1 }; /* default: SET */
-/* One top-level JSON member of the body, or one header. Applied in order; a later edit of a name wins. */
+/* One top-level JSON member of the body, or one header. Applied in order; a later edit of a name wins. Body edits need a body
+ * that is a JSON object. A header that delimits the message or names its receiver can't be edited: Host, Content-Length, Expect,
+ * and those of one hop (Connection, Keep-Alive, Proxy-*, TE, Trailer, Transfer-Encoding, Upgrade). Either is a slip. */
 typedef struct tg_edit {
   uint32_t op, reserved;
   tg_str name;  /* unescaped member name, or header name */
@@ -42,7 +45,8 @@ typedef struct tg_capture {
 enum { TG_START_WITH_PREVIOUS = 0, TG_START_AFTER_PREVIOUS = 1 };             /* default: AFTER_PREVIOUS */
 enum { TG_RESPONSE_RELAY = 0, TG_RESPONSE_DRAIN = 1, TG_RESPONSE_DISCARD = 2 }; /* default: DISCARD */
 /* ANEW: if nothing was relayed yet, cancel the other legs and pick again, as often as the route's retry allows; else as
- * FAIL.  FAIL: cancel the other legs; the client gets an error.  IGNORE: the plan goes on.  Default: FAIL. */
+ * FAIL.  FAIL: cancel the other legs; the client gets an error.  IGNORE: the plan goes on; on the relayed leg as FAIL.
+ * Default: FAIL. */
 enum { TG_FAILURE_FAIL = 0, TG_FAILURE_IGNORE = 1, TG_FAILURE_ANEW = 2 };
 /* When a leg that is under way may be cut off: at once, or not before the first byte of its response body (its worker
  * still receives KV; waits for the leg's time limit at most). Default: AT_ONCE. */
@@ -83,11 +87,12 @@ typedef struct tg_plan {
   uint32_t leg_count, leg_stride;
   tg_leg *legs;
   uint32_t retry_after_ms; /* WAIT, FAIL, SHED; 0: the host's choice */
-  uint32_t transform;      /* 1: the relayed body passes through the policy's transform() */
+  uint32_t transform;      /* 1: the relayed body passes through the policy's transform(), also when a parent takes the
+                              relayed leg (then before the parent's own); a slip without a transform() */
   tg_str reason;           /* short, for logs and explanations */
 } tg_plan;
 
-/* [request] hot. Appends a zeroed leg; NULL when the plan is full. Takes `start` of its place: legs after the first wait for
+/* [request] hot. Appends a zeroed leg, so one that is RELAYed and FAILs the plan; NULL when the plan is full. Takes `start` of its place: legs after the first wait for
  * the one before, unless set otherwise. */
 static inline tg_leg *tg_plan_add(tg_plan *plan, uint32_t slot) {
   tg_leg *leg;

@@ -6,8 +6,10 @@
  * table: the instance is not asked (the route's fallback picks, a parent gets TG_E_UNAVAILABLE) until a later one succeeds.
  * The shape is gRPC's: LoadBalancingPolicy on the control side, SubchannelPicker on the data side.
  * pick() only reads. What it wants to remember goes through tg.host.request/1 remember() to learn() on the control thread.
- * Lifetime: create, [adopt|import_state], { build, pick*, complete*, transform*, learn*, release }*, destroy. destroy comes
- * after every [request] call has returned and every table was released; tables of one instance may live side by side.
+ * Lifetime: create, [adopt|import_state], { build, pick*, learn*, release }*, destroy; tables of one instance may live side by
+ * side. A request holds its pick's table and snapshot only until the client gets its first byte: complete() and transform()
+ * of a leg may come after both are gone. destroy comes after every [request] call has returned, every complete() that is
+ * owed was given and every table was released.
  */
 #ifndef TIDEGATE_POLICY_H
 #define TIDEGATE_POLICY_H
@@ -20,7 +22,7 @@ extern "C" {
 enum {
   TG_NEED_KEY = 1u << 0,         /* tg_pick_args.key */
   TG_NEED_PROMPT = 1u << 1,      /* tg_pick_args.spans */
-  TG_NEED_ENGINE_LOAD = 1u << 2, /* the engine's report in live records */
+  TG_NEED_ENGINE_LOAD = 1u << 2, /* the engine's report in live records; see there */
   TG_CONCURRENT = 1u << 16       /* [request] calls may run at once; without it the host serialises them per instance */
 };
 
@@ -50,7 +52,7 @@ typedef struct tg_pick_args {
   tg_str model, key, path, body; /* body: what the client sent, whole. key: session or routing key */
   const tg_span *spans;
   uint32_t span_count, prompt_tokens_est, max_new_tokens, batch; /* TG_NONE where unknown; batch: prompts x n, at least 1 */
-  uint64_t request_id, key_hash, now_ns, deadline_ns; /* the host's monotonic clock; deadline 0: none */
+  uint64_t request_id, key_hash, now_ns, deadline_ns; /* the host's monotonic clock; deadline 0: none is set */
   const tg_request *request;
 } tg_pick_args;
 
@@ -90,7 +92,7 @@ typedef struct tg_transform_args {
   uint32_t size, last;        /* last: nothing follows; data may be empty then */
   uint32_t sse;               /* 1: data is the payload of one server-sent event; 0: the whole JSON body */
   uint32_t earlier_count;
-  const tg_str *earlier;      /* by leg index: bodies of drained legs; empty where there is none */
+  const tg_str *earlier;      /* by leg index in this policy's own plan: bodies of drained legs; empty where there is none */
   const tg_request *request;
   uint64_t cookie;            /* of the relayed leg */
   tg_str data;
@@ -113,8 +115,11 @@ typedef struct tg_policy {
   /* [request] table: what build() made of args->snapshot; NULL without a build(). A failure, a slot outside the candidates or
    * a malformed plan costs this request the policy: the route's fallback picks, and the slip is counted. */
   tg_status (*pick)(void *self, const void *table, const tg_pick_args *, tg_plan *);
-  void (*complete)(void *self, const tg_completion *); /* [request] opt. Exactly one for each leg of each SELECT */
-  /* [request] opt. What is written goes to the client instead of args->data; allocation and time as for pick. */
+  /* [request] opt. Exactly one for each leg of each SELECT, with two exceptions: a plan that was refused as malformed counts
+   * as none, its legs get none; an instance that is quarantined for a stall gets none any more, as it might hang again. */
+  void (*complete)(void *self, const tg_completion *);
+  /* [request] opt. What is written goes to the client instead of args->data, nothing written drops an event. After a failure
+   * the piece goes on unchanged. May allocate what it writes; time as for pick. */
   tg_status (*transform)(void *self, const tg_transform_args *, tg_out *);
   /* [control] opt. What picks remembered, oldest first per thread. *rebuild = 1 asks for build() and a new publication. */
   void (*learn)(void *self, const tg_record *, uint32_t count, uint32_t *rebuild);

@@ -41,12 +41,13 @@ typedef struct tg_worker_live {
   uint32_t generation;
   uint32_t inflight;        /* requests (legs) that this gateway has selected it for and that have not ended */
   uint32_t inflight_tokens; /* their estimated prompt tokens */
-  uint32_t running, waiting; /* the engine's own report */
+  /* The engine's own report. This host does not ask engines yet: all of it is 0 while load_at_ms is 0. */
+  uint32_t running, waiting;
   uint32_t kv_used_ppm;
   uint32_t load_at_ms;   /* low 32 bits of the host's monotonic milliseconds of that report; 0: none yet */
   uint32_t ttft_ewma_us; /* observed by the gateway; 0: none yet */
   uint32_t itl_ewma_us;  /* inter-token latency */
-  uint32_t error_ppm;
+  uint32_t error_ppm;    /* share of legs that failed lately; 0 in this host, which does not keep it yet */
   uint32_t reserved[5];
 } tg_worker_live;
 

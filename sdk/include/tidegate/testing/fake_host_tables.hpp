@@ -89,6 +89,10 @@ struct HostTables {
     const Json* v = of(h).config_.at(view(path));
     return v ? static_cast<uint32_t>(v->items.size() + v->members.size()) : 0;
   }
+  static tg_str key(const tg_host* h, tg_str path, uint32_t index) noexcept {
+    const Json* v = of(h).config_.at(view(path));
+    return v && index < v->members.size() ? str(std::next(v->members.begin(), index)->first) : tg_str{};
+  }
   static tg_status json(const tg_host* h, tg_str path, tg_out* out) noexcept {
     const Json* v = of(h).config_.at(view(path));
     if (v) out->write(out, str(v->dump()));
@@ -101,7 +105,7 @@ struct HostTables {
     return TG_OK;
   }
   static constexpr tg_host_config config{
-      sizeof(tg_host_config), 0, boolean, integer, number, string, duration_ms, count, json, secret};
+      sizeof(tg_host_config), 0, boolean, integer, number, string, duration_ms, count, json, secret, key};
 
   // --- clock: random is splitmix64 ---
   static uint64_t monotonic_ns(const tg_host* h) noexcept { return of(h).now_ns_; }

@@ -76,6 +76,7 @@ class PolicyUnderTest {
   void finish(Picked& picked, const Outcome& how = {}) {
     if (picked.finished) throw Error(TG_E_INVALID, "", "this pick was finished before");
     picked.finished = true;
+    if (table_) rebuild();  // the pick's table is gone by then: who keeps a pointer into it finds out
     for (uint32_t i = 0; i < picked.legs.size(); ++i) {
       count(picked.legs[i].slot, tokens_of(picked), -1);
       auto completion = completion_of(picked, i, how);
