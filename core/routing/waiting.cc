@@ -42,7 +42,11 @@ void WaitingRuns::leg_ended(const Run& run) noexcept {
 }
 
 void WaitingRuns::published() noexcept {
-  if (count_.load(std::memory_order_relaxed) != 0) loop_.post([this] { wake_all(); });
+  if (count_.load(std::memory_order_relaxed) == 0) return;
+  // The loop may outlive the context.
+  loop_.post([this, alive = std::weak_ptr<char>(alive_)] {
+    if (!alive.expired()) wake_all();
+  });
 }
 
 void WaitingRuns::wake_all() noexcept {

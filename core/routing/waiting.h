@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "routing/view.h"
 
@@ -38,6 +39,7 @@ class WaitingRuns final : private ViewListener {
   // Written by the loop, read by who publishes. Relaxed: a run that goes to wait beside a publication looks
   // at the view's number itself.
   std::atomic<std::uint32_t> count_{0};
+  std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
 }  // namespace tidegate::routing

@@ -76,6 +76,32 @@ class Requests(Relay):
         _, _, seen = self.ask(post(chat_body()))
         self.assertTrue(seen.head.get("X-Request-Id"))
 
+    def test_forwarded_headers_of_a_proxy_before_us_are_continued(self):
+        _, _, seen = self.ask(post(chat_body(), headers=["X-Forwarded-For: 10.0.0.1, 10.0.0.2",
+                                                         "X-Forwarded-Proto: https", "X-Forwarded-Host: example.org"]))
+        self.assertEqual(["10.0.0.1, 10.0.0.2, 127.0.0.1"], seen.head.all("X-Forwarded-For"))
+        self.assertEqual(["http"], seen.head.all("X-Forwarded-Proto"), "how the client came to us")
+        self.assertEqual(["example.org"], seen.head.all("X-Forwarded-Host"))
+
+    def test_a_trace_is_continued_or_begun(self):
+        mine = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        _, _, seen = self.ask(post(chat_body(), headers=[f"traceparent: {mine}", "tracestate: a=b"]))
+        self.assertEqual(([mine], ["a=b"]), (seen.head.all("traceparent"), seen.head.all("tracestate")))
+        for other in ([], ["traceparent: 00-0-0-01"]):
+            _, _, seen = self.ask(post(chat_body(), headers=other))
+            (made,) = seen.head.all("traceparent")
+            self.assertRegex(made, "^00-[0-9a-f]{32}-[0-9a-f]{16}-0[01]$")
+            self.assertNotEqual(mine, made)
+
+    def test_engines_are_not_asked_for_what_cant_be_watched(self):
+        for wanted in ([], ["Accept-Encoding: gzip, br"]):
+            _, _, seen = self.ask(post(chat_body(), headers=wanted))
+            self.assertEqual(["identity"], seen.head.all("Accept-Encoding"))
+
+    def test_no_authorization_is_invented(self):
+        _, _, seen = self.ask(post(chat_body()))
+        self.assertEqual([], seen.head.all("Authorization"))
+
     def test_expect_continue_is_answered_and_the_body_waited_for(self):
         client = self.client(self.gw)
         body = chat_body()
