@@ -60,12 +60,13 @@ class Scene {
   EnginePort& front_;
   Reached& reached_;
   Journal journal_;
+  std::unique_ptr<http::BodyBudget> budget_;
   std::unique_ptr<Gateway> gateway_;
   std::deque<Engine> engines_;
   std::deque<Client> clients_;
   std::map<std::string, unsigned> reads_;  // requests that engines have read, by path and body
   // Nothing was arranged that may make a request fail; a worker that refuses connections is in the view.
-  bool calm_ = false, gentle_ = true, dead_worker_ = false;
+  bool calm_ = false, gentle_ = true, renewed_ = false, dead_worker_ = false;
   bool short_times_ = false, shut_down_ = false, finish_by_reset_ = false, cut_all_ = false;
   bool closing_engines_ = false;
 };
