@@ -217,13 +217,14 @@ void Scene::judge_service(const Client& c, const std::vector<Response>& response
     }
     if (request.body.empty()) continue;  // plans may want to edit what is not there
     if (!request.plan.empty() && dead_worker_) continue;
+    if (!request.plan.empty() && journal_.unchanged) continue;
     const bool may_wait = renewed_ || !has(request.plan, "with");
     if (has(request.plan, "limit") || (may_wait && has(request.plan, "w")) ||
         (has(request.plan, "capture") && journal_.eventful))
       continue;
     ++reached_.owed;
     if (!responses[i].whole && c.socket.broken) return;
-    if ((status != 200 && status != 204) || !responses[i].whole)
+    if ((status != 200 && status != 204 && !(status == 304 && journal_.unchanged)) || !responses[i].whole)
       throw Failure("a request failed while all was well: " + request.request_id + " " +
                     std::to_string(status) + " " + responses[i].body.substr(0, 200));
   }

@@ -170,7 +170,10 @@ void Scene::act_on_engine(unsigned what, Input& input) {
       return;
     case 5: engine.size = std::size_t{input.byte()} * 257; return;
     case 6:
-      if (calm_) return;
+      if (calm_) {
+        engine.style = input.byte() % 2 ? Style::unchanged : Style::length;
+        return;
+      }
       if (const std::uint8_t b = input.byte(); b % 4 == 0)
         engine.raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nX");
       else

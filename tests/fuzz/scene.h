@@ -8,6 +8,10 @@
 //     3  once the engines answer and the clients read, every whole request has its response or its
 //     connection's
 //        end; once the clients leave, nothing is left: no run, call, body, count, or leg without its end
+//     4  where a program arranges nothing that may fail, every whole request is served; what is refused says
+//     why in
+//        the envelope of errors; end-to-end headers and the query pass as they are, those of a hop do not
+//     5  behind a case no body is in the budget and no descriptor is open
 // Threads: one. Ownership: borrows its Ground. Errors: a Failure is thrown.
 #pragma once
 
