@@ -17,6 +17,8 @@ void shrink(int fd) {
   ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
 }
 
+constexpr std::size_t large_body = 1'100'000;  // more than is scanned in passing
+
 std::string plan_words(Input& input) {
   static constexpr std::array words = {"with", "discard", "ignore", "fail",
                                        "edit", "capture", "maybe",  "abort"};
@@ -33,11 +35,17 @@ std::string plan_words(Input& input) {
 
 std::string plan_digits(Input& input) {
   std::string text;
+  unsigned more = 0;
   for (std::size_t leg = 0, legs = 1 + input.below(4); leg < legs; ++leg) {
     const unsigned bits = input.byte() | unsigned{input.byte()} << 8;
     if (leg > 0) text += ' ';
     for (unsigned i = 0; i < 3; ++i) text += static_cast<char>('0' + (bits >> (3 * i) & 7));
+    more = bits >> 9;
   }
+  if (more & 8) text += 'r';
+  if ((more & 7) == 1) text += 'w';
+  if ((more & 7) == 2) text += 's';
+  if ((more & 7) == 3) text += 't';
   return text;
 }
 
@@ -127,7 +135,7 @@ void Client::queue_request(Input& input) {
   }
   std::string body = "{\"model\":\"" + model + "\"," + prompt + padding(input) + end + ",\"user\":\"u" + id +
                      "\",\"stream\":" + (shape & 16 ? "true" : "false") + ",\"max_tokens\":9}";
-  if (form & 32) body.insert(1, " \n ");
+  if (form & 32) body.insert(1, form % 32 == 30 ? std::string(large_body, ' ') : " \n ");
   if ((shape & 32) && !(shape & 64)) {
     queue += head + "Transfer-Encoding: chunked\r\n\r\n" + in_chunks(body, 1 + form * 3u);
     return;

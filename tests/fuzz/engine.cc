@@ -52,6 +52,7 @@ bool good(Style style) {
     case Style::close:
     case Style::trickle:
     case Style::hints:
+    case Style::unchanged:
     case Style::empty: return true;
     default: return false;
   }
@@ -182,7 +183,8 @@ void Engine::respond(Connection& c, const Message& request, Style how, std::size
       break;
     default: respond_oddly(c, request, how, answer);
   }
-  journal_.eventful |= answer.sse || how == Style::empty;
+  journal_.eventful |= answer.sse || how == Style::empty || how == Style::unchanged;
+  journal_.unchanged |= how == Style::unchanged;
   const std::size_t status_end = c.out.find("\r\nServer: e", before);
   if (bytes % 3 == 1 && status_end != c.out.npos) {
     answer.custom = true;

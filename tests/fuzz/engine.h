@@ -30,6 +30,7 @@ struct Journal {
   bool wild = false;      // some engine has sent what is no answer to anything: bodies can't be compared
   bool bad = false;       // some engine has not answered well, so that a request may fail
   bool eventful = false;  // some engine has answered with an event stream, which nothing can be captured from
+  bool unchanged = false;   // some engine has answered 304, which only a plain relay takes for an answer
   std::uint64_t reads = 0;  // requests read by engines
   std::uint64_t cancels = 0;
 };

@@ -23,6 +23,11 @@ std::uint64_t Gateway::now_ns() noexcept { return program_time; }
 
 void Gateway::step(unsigned ms) {
   program_time += ms * std::uint64_t{1'000'000};
+  if (!offloaded_.empty() && ++steps_ % 3 == 0) {
+    offloaded_.front().work();
+    loop_.post(std::move(offloaded_.front().back));
+    offloaded_.pop_front();
+  }
   loop_.run_once(0);
 }
 
@@ -73,7 +78,17 @@ void Ground::renew() {
   views_.clear();
   graphs_[0] = graphs_[1] = nullptr;
   policies_.clear();
+  retired_.clear();
+  generation_ = 0;
   for (unsigned i = 0; i < workers_.size(); ++i) set_ready(i, true);
+}
+
+void Ground::renew_graph() {
+  ++generation_;
+  views_.clear();
+  graphs_[0] = graphs_[1] = nullptr;
+  for (auto& [name, node] : policies_) retired_.push_back(std::move(node));
+  policies_.clear();
 }
 
 std::shared_ptr<plugin::PolicyNode> Ground::policy(const std::string& name) {
@@ -99,9 +114,13 @@ std::shared_ptr<const routing::RouteGraph> Ground::graph(bool short_times) {
     routing::Route route;
     route.name = bodiless ? "bodiless" : name;
     route.policy_name = name;
+    if (generation_ % 2 == 1 && route.policy_name == "two_legs")
+      route.policy_name = "any_plan";
+    else if (generation_ % 2 == 1 && route.policy_name == "any_plan")
+      route.policy_name = "two_legs";
     route.match.model = {bodiless ? "*" : name};
     if (bodiless) route.match.path = "/model_info";
-    route.policy = policy(name);
+    route.policy = policy(route.policy_name);
     route.fallback = policy("round_robin");
     route.fallback_name = "round_robin";
     route.attempts = attempts;
@@ -135,9 +154,11 @@ routing::ViewPtr Ground::view(unsigned mask, bool short_times) {
 
 Ground::Legs Ground::legs() {
   Legs legs;
-  for (const char* name : {"two_legs", "any_plan"}) {
-    const auto& node = policy(name);
-    const auto told = nlohmann::json::parse(node->describe()).at("state");
+  auto nodes = retired_;
+  for (const auto& [name, node] : policies_) nodes.push_back(node);
+  for (const auto& node : nodes) {
+    const auto told = nlohmann::json::parse(node->describe()).value("state", nlohmann::json());
+    if (!told.contains("legs")) continue;
     // Of a plan that was refused as a slip nobody is owed an end; those here have two legs.
     legs.completed += 2 * node->containment().all_slips();
     legs.picked += told.at("legs").get<std::uint64_t>();
@@ -161,16 +182,26 @@ void Ground::audit() {
   const Legs told = legs();
   if (told.picked != told.completed)
     throw Failure("policies picked " + std::to_string(told.picked) + " legs and heard of the end of " +
-                  std::to_string(told.completed) + ": " + policy("any_plan")->describe());
+                  std::to_string(told.completed));
 }
 
-Gateway::Gateway(Ground& ground, const Limits& limits)
+Gateway::Gateway(Ground& ground, const Limits& limits, http::BodyBudget& budget)
     : ground_(ground),
-      budget_(limits.body_budget),
+      budget_(budget),
       io_(loop_, hub_, limits.upstream, ground.environment, ground.metrics),
-      connections_(loop_, *this, budget_, limits.server) {}
+      connections_(loop_, *this, budget_, limits.server) {
+  io_.budget = &budget_;
+  io_.offload = [this](std::function<void()> work, std::function<void()> back) {
+    offloaded_.push_back({std::move(work), std::move(back)});
+    return true;
+  };
+}
 
-Gateway::~Gateway() = default;
+// A loop ends after the scans that will come back to it.
+Gateway::~Gateway() {
+  while (!offloaded_.empty()) step();
+  step();
+}
 
 void Gateway::accept(http::UniqueFd fd) noexcept { connections_.on_accept(std::move(fd), {}); }
 

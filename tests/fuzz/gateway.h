@@ -8,6 +8,8 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -56,6 +58,7 @@ class Ground {
 
   Ground();
   void renew();  // before a case: policies that have seen nothing, so that a case does not depend on others
+  void renew_graph();  // as a reload does; requests under way stay with their policies
   // Workers by bits of `mask`; route timeouts of a few ms, or so long that they never end.
   routing::ViewPtr view(unsigned mask, bool short_times);
   const fleet::WorkerPtr& worker(unsigned i) const { return workers_[i]; }
@@ -81,6 +84,8 @@ class Ground {
   std::shared_ptr<fleet::SlotTable> slots_ = std::make_shared<fleet::SlotTable>();
   std::vector<fleet::WorkerPtr> workers_;
   std::map<std::string, std::shared_ptr<plugin::PolicyNode>> policies_;
+  std::vector<std::shared_ptr<plugin::PolicyNode>> retired_;
+  unsigned generation_ = 0;  // in odd ones the policies of plans have changed places
   std::shared_ptr<const routing::RouteGraph> graphs_[2];
   std::map<std::pair<unsigned, bool>, routing::ViewPtr> views_;
 };
@@ -88,12 +93,12 @@ class Ground {
 struct Limits {
   http::ServerLimits server;
   http::UpstreamLimits upstream;
-  std::uint64_t body_budget = 1 << 20;
+  std::uint64_t body_budget = 8 << 20;
 };
 
 class Gateway final : private http::Service {
  public:
-  Gateway(Ground& ground, const Limits& limits);
+  Gateway(Ground& ground, const Limits& limits, http::BodyBudget& budget);
   ~Gateway() override;
 
   void accept(http::UniqueFd fd) noexcept;
@@ -119,11 +124,16 @@ class Gateway final : private http::Service {
 
   // In the order of an I/O thread's members, so that taking it apart is tried as it is there.
   Ground& ground_;
-  http::BodyBudget budget_;
+  http::BodyBudget& budget_;
   routing::ViewHub hub_;
   http::EventLoop loop_{now_ns};
   routing::IoContext io_;
   http::ConnectionSet connections_;
+  struct Offloaded {
+    std::function<void()> work, back;
+  };
+  std::deque<Offloaded> offloaded_;  // scans "elsewhere": each is done a few steps later
+  unsigned steps_ = 0;
 };
 
 }  // namespace tidegate::fuzz

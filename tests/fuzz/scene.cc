@@ -2,6 +2,7 @@
 #include "scene.h"
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
 namespace tidegate::fuzz {
@@ -16,7 +17,7 @@ Limits limits_of(std::uint8_t b) {
   Limits limits;
   limits.server.pipeline_bytes = 2048;
   limits.server.linger_timeout = 5;
-  limits.server.max_body = (b & 129) == 1 ? 2000 : 100'000;
+  limits.server.max_body = (b & 129) == 1 ? 2000 : 2'000'000;
   limits.server.out_high_water = b & 2 ? 512 : 16'384;
   if (b & 4) limits.server.header_timeout = limits.server.body_timeout = limits.server.write_timeout = 3;
   if (b & 8) limits.body_budget = 4000;
@@ -26,6 +27,10 @@ Limits limits_of(std::uint8_t b) {
   return limits;
 }
 
+std::ptrdiff_t open_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
 }  // namespace
 
 Scene::Scene(Ground& ground, EnginePort& front, Reached& reached)
@@ -33,6 +38,7 @@ Scene::Scene(Ground& ground, EnginePort& front, Reached& reached)
 
 void Scene::play(std::span<const std::uint8_t> program) {
   Input input(program);
+  const auto descriptors = open_descriptors();
   set_up(input);
   for (unsigned i = 0; i < max_steps && !input.done(); ++i) act(input);
   if (shut_down_) {
@@ -47,6 +53,10 @@ void Scene::play(std::span<const std::uint8_t> program) {
   for (Engine& engine : engines_) engine.reset_all();
   for (Client& client : clients_) client.socket.reset();
   ground_.audit();
+  if (budget_->used() != 0)
+    throw Failure("bodies are left in the budget: " + std::to_string(budget_->used()));
+  if (const auto now = open_descriptors(); now != descriptors)
+    throw Failure("descriptors are left: " + std::to_string(now) + " after " + std::to_string(descriptors));
   reached_.engine_requests += journal_.reads;
   reached_.cancels += journal_.cancels;
 }
@@ -62,7 +72,9 @@ void Scene::set_up(Input& input) {
   calm_ = (mode & 12) == 12;
   if (calm_) short_times_ = shut_down_ = closing_engines_ = false;
   const std::uint8_t limits = calm_ ? input.byte() & 0x62 : input.byte();
-  gateway_ = std::make_unique<Gateway>(ground_, limits_of(limits));
+  const Limits bounds = limits_of(limits);
+  budget_ = std::make_unique<http::BodyBudget>(bounds.body_budget);
+  gateway_ = std::make_unique<Gateway>(ground_, bounds, *budget_);
   gentle_ = gentle(limits) && !short_times_ && !shut_down_ && !closing_engines_;
   ground_.environment.state = mode;
   publish(mask % 32 ? mask % 32 : 3);
@@ -158,7 +170,10 @@ void Scene::act_on_engine(unsigned what, Input& input) {
       return;
     case 5: engine.size = std::size_t{input.byte()} * 257; return;
     case 6:
-      if (calm_) return;
+      if (calm_) {
+        engine.style = input.byte() % 2 ? Style::unchanged : Style::length;
+        return;
+      }
       if (const std::uint8_t b = input.byte(); b % 4 == 0)
         engine.raw("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nX");
       else
@@ -181,6 +196,9 @@ void Scene::act_on_fleet(unsigned what, Input& input) {
     case 5:
       if (input.byte() % 8 == 0) gentle_ = false, gateway_->drain();
       return;
+    case 7:
+      renewed_ = true;
+      return ground_.renew_graph(), publish(1 + static_cast<unsigned>(input.below(31)));
     default: return step(1);
   }
 }

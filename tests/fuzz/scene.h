@@ -8,6 +8,10 @@
 //     3  once the engines answer and the clients read, every whole request has its response or its
 //     connection's
 //        end; once the clients leave, nothing is left: no run, call, body, count, or leg without its end
+//     4  where a program arranges nothing that may fail, every whole request is served; what is refused says
+//     why in
+//        the envelope of errors; end-to-end headers and the query pass as they are, those of a hop do not
+//     5  behind a case no body is in the budget and no descriptor is open
 // Threads: one. Ownership: borrows its Ground. Errors: a Failure is thrown.
 #pragma once
 
@@ -60,12 +64,13 @@ class Scene {
   EnginePort& front_;
   Reached& reached_;
   Journal journal_;
+  std::unique_ptr<http::BodyBudget> budget_;
   std::unique_ptr<Gateway> gateway_;
   std::deque<Engine> engines_;
   std::deque<Client> clients_;
   std::map<std::string, unsigned> reads_;  // requests that engines have read, by path and body
   // Nothing was arranged that may make a request fail; a worker that refuses connections is in the view.
-  bool calm_ = false, gentle_ = true, dead_worker_ = false;
+  bool calm_ = false, gentle_ = true, renewed_ = false, dead_worker_ = false;
   bool short_times_ = false, shut_down_ = false, finish_by_reset_ = false, cut_all_ = false;
   bool closing_engines_ = false;
 };
