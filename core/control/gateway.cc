@@ -253,7 +253,7 @@ std::vector<std::string> Gateway::reload(config::Config config) {
     errors = apply_all(config);
     if (!errors.empty()) {
       environment_.set_call_budget(call_budget_ns(config_));
-      return registry_.rescan(registry_options(config_, packaged_));
+      return registry_.search(registry_options(config_, packaged_));
     }
     if (auto names = keep_until_restart(config_, config); !names.empty())
       log::warn("some changes take effect with a restart only", {{"keys", names}});

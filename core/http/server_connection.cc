@@ -289,11 +289,12 @@ void ServerConnection::on_timer() noexcept {
       return refuse(408, "request_head_stalled",
                     "The request's head did not arrive in time; send it at once.");
     case Phase::body:
-      if (body_due() <= loop().now_ms())
-        return refuse(408, "request_body_too_slow",
-                      "The request's body arrived more slowly than this server's min_body_rate.");
-      return refuse(408, "request_body_stalled",
-                    "The request's body stopped arriving; send it without pauses.");
+      // A body that has stopped is too slow as well; that it stopped says more.
+      if (const auto limit = set_.limits().body_timeout; limit != 0 && since_ms_ + limit <= loop().now_ms())
+        return refuse(408, "request_body_stalled",
+                      "The request's body stopped arriving; send it without pauses.");
+      return refuse(408, "request_body_too_slow",
+                    "The request's body arrived more slowly than this server's min_body_rate.");
     case Phase::exchange:
     case Phase::flush: return still_delivers() ? watch_deadline() : client_gone();
     default: return close(Gone::quietly);

@@ -15,6 +15,7 @@
 #include <deque>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "plugin/library.h"
@@ -50,6 +51,8 @@ class Registry {
   // Forgets what was seen, so that new, replaced and removed files are noticed by the next look-up.
   void rescan();
   void rescan(Options);
+  // Searches there from the next rescan() on; what was seen, and why it was refused, stays to be told.
+  void search(Options options) { options_ = std::move(options); }
 
  private:
   LibraryState& open(const std::string& path, bool by_exact_path);
