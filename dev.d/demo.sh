@@ -86,8 +86,10 @@ demo_chat() { # QUESTION true|false
   fi
   say "   answer:  $(grep -o '"content":"[^"]*"' $body | sed 's/^"content":"//; s/"$//' | tr -d '\n' | cut -c 1-160)"
   [ "$2" = false ] || say "            ($(grep -c '^data:' $body) events, passed on one by one)"
-  # route, policy, worker, attempt, and the policy's own reason where it gives one
-  say "   where:   $(sed -n 's/^x-tidegate-route: *//Ip' $head | tr -d '\r')"
+  local route
+  route=$(sed -n 's/^x-tidegate-route: *//Ip' $head | tr -d '\r')
+  say "   where:   ${route%%; why=*}"
+  say "   why:     ${route##*; why=}"
 }
 
 demo_workers() {
@@ -130,7 +132,6 @@ demo() {
   say
   say "2. The same, streamed:"
   demo_chat "And what does a tide gate do?" true
-  say "   why:     power_of_two draws two engines at random and takes the one with fewer requests in flight"
   say
   say "3. The engines, as the gateway sees them:"
   demo_workers

@@ -46,6 +46,9 @@ class LeastRequests {
         if (((random >> 32) * tied_weight) >> 32 < weight) best = slot;
       }
     }
+    if (p.explain())
+      p.reason(p.copy(
+          tg::Text("the fewest requests in flight of ", candidates.size(), ": ", p.live(best).inflight())));
     p.select(best);
   }
 

@@ -21,12 +21,17 @@ class PowerOfTwo {
     auto candidates = p.candidates();
     auto n = static_cast<uint32_t>(candidates.size());
     if (n == 0) return p.wait("no candidates");
-    if (n == 1) return void(p.select(candidates[0]));
+    if (n == 1) {
+      p.reason("the only candidate");
+      return void(p.select(candidates[0]));
+    }
     uint64_t random = host_.random();
     uint32_t first = below(n, random >> 32);
     uint32_t second = below(n - 1, random & UINT32_MAX);
     if (second >= first) ++second;  // distinct, and still uniform
-    p.select(lighter(p, candidates[first], candidates[second]));
+    uint32_t a = candidates[first], b = candidates[second], chosen = lighter(p, a, b);
+    if (p.explain()) explain(p, chosen, chosen == a ? b : a);
+    p.select(chosen);
   }
 
  private:
@@ -39,6 +44,11 @@ class PowerOfTwo {
     uint32_t requests_a = la.inflight(), requests_b = lb.inflight();
     if (requests_a != requests_b) return requests_a < requests_b ? a : b;
     return lb.inflight_tokens() < la.inflight_tokens() ? b : a;  // a tie: a, which was drawn at random
+  }
+
+  static void explain(const tg::Pick& p, uint32_t chosen, uint32_t other) noexcept {
+    p.reason(p.copy(tg::Text("the less loaded of two drawn: ", p.live(chosen).inflight(),
+                             " requests in flight, the other ", p.live(other).inflight())));
   }
 
   tg::Host host_;

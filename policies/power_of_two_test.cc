@@ -28,6 +28,19 @@ TEST_CASE("of two workers the one with fewer requests is always picked") {
   CHECK(picks_of(fleet, 100) == std::map<uint32_t, int>{{1, 100}});
 }
 
+TEST_CASE("it says why when somebody listens, and nothing when nobody does") {
+  FakeHost host;
+  Fleet fleet(2);
+  fleet.load(0, 6, 10).load(1, 5, 10);
+  PolicyUnderTest policy(host, fleet, tg_plugin_v1(), "power_of_two");
+  auto silent = policy.pick();
+  CHECK(silent.reason == "");
+  policy.finish(silent);
+  auto told = policy.pick({.explain = true});
+  CHECK(told.reason == "the less loaded of two drawn: 5 requests in flight, the other 6");
+  policy.finish(told);
+}
+
 TEST_CASE("with as many requests, the one with fewer prompt tokens is picked") {
   Fleet fleet(2);
   fleet.load(0, 5, 4000).load(1, 5, 3999);

@@ -15,6 +15,7 @@ class Random {
   void pick(tg::Pick p) noexcept {
     auto candidates = p.candidates();
     if (candidates.empty()) return p.wait("no candidates");
+    if (p.explain()) p.reason(p.copy(tg::Text("drawn from ", candidates.size())));
     p.select(candidates[host_.random_below(static_cast<uint32_t>(candidates.size()))]);
   }
 

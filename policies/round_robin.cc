@@ -25,6 +25,7 @@ class RoundRobin {
     if (candidates.empty()) return p.wait("no candidates");
     // Relaxed: each pick needs a number of its own and orders nothing else by it.
     uint32_t turn = turns_[candidates[0] % turn_count].next.fetch_add(1, std::memory_order_relaxed);
+    if (p.explain()) p.reason(p.copy(tg::Text("the next in turn of ", candidates.size())));
     p.select(candidates[turn % static_cast<uint32_t>(candidates.size())]);
   }
 

@@ -43,7 +43,10 @@ class Weighted {
     auto candidates = p.candidates();
     if (candidates.empty()) return p.wait("no candidates");
     auto sums = scorers_.sums(p);
-    p.select(candidates[sums.empty() ? any_of(candidates.size()) : best_of(sums)]);
+    const size_t chosen = sums.empty() ? any_of(candidates.size()) : best_of(sums);
+    if (p.explain() && !sums.empty())
+      p.reason(p.copy(tg::Text("the highest sum of scores of ", candidates.size(), ": ", sums[chosen])));
+    p.select(candidates[chosen]);
   }
 
  private:

@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "http/send_pieces.h"
+
 namespace tidegate::http {
 
 UpstreamConnection::UpstreamConnection(UpstreamPool::State& pool, std::uint32_t key, std::uint32_t generation,
@@ -129,12 +131,8 @@ void UpstreamConnection::on_connected() noexcept {
 
 void UpstreamConnection::send_more() noexcept {
   while (out_at_ < out_.size()) {
-    msghdr message{};
-    message.msg_iov = out_.data() + out_at_;
-    message.msg_iovlen = std::min<std::size_t>(out_.size() - out_at_, 512);
-    ssize_t n = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    const ssize_t n = send_pieces(socket_.get(), std::span(out_).subspan(out_at_));
     if (n < 0) {
-      if (errno == EINTR) continue;
       if (errno == EAGAIN) return want_progress();
       // The worker closed while we were sending. It may have answered before (a 413, say): read that first.
       // EPOLLIN and HUP are pending, and the read decides.

@@ -139,6 +139,7 @@ void Run::fill_args(tg_pick_args& args) noexcept {
   args.attempt = attempt_;
   args.prior_slot = TG_NONE;
   args.flags = scan_.stream ? std::uint32_t{TG_PICK_STREAM} : 0u;
+  if (head.find("x-tidegate-route")) args.flags |= TG_PICK_EXPLAIN;
   args.model = str(scan_.model);
   args.path = str(head.path);
   args.body = str(body_.view());

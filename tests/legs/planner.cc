@@ -114,7 +114,8 @@ class Planner {
             {TG_CANCEL_AFTER_FIRST_ITEM, 0, tg::str("POST"), tg::str("/abort_request"), tg::str("{}")});
       if (word.starts_with("path=")) leg.path(p.copy(word.substr(5)));
       if (const auto from = word.find('<'); from != word.npos && count < captures.size())
-        captures[count++] = {index - number(word.substr(from + 1)), 0, tg::str(p.copy(word.substr(0, from))), {}};
+        captures[count++] = {
+            index - number(word.substr(from + 1)), 0, tg::str(p.copy(word.substr(0, from))), {}};
     }
     leg.captures(captures.first(count));
   }

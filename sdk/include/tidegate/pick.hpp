@@ -11,6 +11,7 @@
 
 #include "config.hpp"
 #include "request.hpp"
+#include "text.hpp"
 
 namespace tg {
 

@@ -36,7 +36,10 @@ typedef struct tg_span {
   tg_str bytes; /* raw JSON bytes, without the quotes of a string */
 } tg_span;
 
-enum { TG_PICK_STREAM = 1 }; /* tg_pick_args.flags: the client asked for a stream */
+enum {                  /* tg_pick_args.flags */
+  TG_PICK_STREAM = 1,   /* the client asked for a stream */
+  TG_PICK_EXPLAIN = 2   /* somebody reads tg_plan.reason: say why, with figures; else a reason is optional */
+};
 
 typedef struct tg_pick_args {
   uint32_t size, flags;

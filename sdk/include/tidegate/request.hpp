@@ -95,6 +95,7 @@ class Request {
   uint64_t now_ns() const noexcept { return args_->now_ns; }
   uint64_t deadline_ns() const noexcept { return args_->deadline_ns; }
   bool streams() const noexcept { return (args_->flags & TG_PICK_STREAM) != 0; }
+  bool explain() const noexcept { return (args_->flags & TG_PICK_EXPLAIN) != 0; }  // reason() will be read
   std::string_view header(std::string_view name) const noexcept {
     auto* service = host_->request();
     return service ? view(service->header(args_->request, str(name))) : std::string_view();

@@ -20,7 +20,7 @@ struct RequestSpec {
   std::vector<uint32_t> exclude;  // slots already tried
   uint32_t prompt_tokens = TG_NONE, max_new_tokens = TG_NONE, attempt = 0, stage = TG_ROLE_ANY,
            prior_slot = TG_NONE;
-  bool stream = false;
+  bool stream = false, explain = false;
 };
 
 class FakeRequest {

@@ -70,7 +70,7 @@ class Candidates {
                          uint64_t now) const {
     const RequestSpec& spec = request.spec();
     tg_pick_args a{};
-    a.size = sizeof a, a.flags = spec.stream ? TG_PICK_STREAM : 0, a.attempt = spec.attempt,
+    a.size = sizeof a, a.flags = (spec.stream ? TG_PICK_STREAM : 0) | (spec.explain ? TG_PICK_EXPLAIN : 0), a.attempt = spec.attempt,
     a.stage = spec.stage;
     a.prior_slot = spec.prior_slot, a.candidates = chosen_.data();
     a.candidate_count = static_cast<uint32_t>(chosen_.size());
