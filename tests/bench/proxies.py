@@ -100,7 +100,7 @@ class Fleet:
 
     def __init__(self, directory, tools, tidegate, threads):
         self.directory = Path(directory)
-        self.tools = Path(tools)
+        self.tools = Path(tools).resolve()
         self.tidegate = tidegate
         self.threads = threads
         self.nofile = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
