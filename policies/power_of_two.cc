@@ -22,7 +22,7 @@ class PowerOfTwo {
     auto n = static_cast<uint32_t>(candidates.size());
     if (n == 0) return p.wait("no candidates");
     if (n == 1) {
-      p.reason("the only candidate");
+      if (p.explain()) p.reason("the only candidate");
       return void(p.select(candidates[0]));
     }
     uint64_t random = host_.random();

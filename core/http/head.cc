@@ -70,7 +70,7 @@ class Reader final : public beast_http::basic_parser<std::is_same_v<Head, Reques
       if (id == beast_http::field::unknown && head_rules::is_disguised(view(name)))
         return refuse(&head_rules::disguised_field, ec);
     }
-    head_.fields.push_back({view(name), value});
+    head_.fields.push_back({view(name), value, static_cast<std::uint16_t>(id)});
     switch (id) {
       case beast_http::field::content_length: return refuse(content_length_field(value), ec);
       case beast_http::field::transfer_encoding: return refuse(transfer_encoding_field(value), ec);

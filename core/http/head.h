@@ -19,8 +19,9 @@
 namespace tidegate::http {
 
 struct HeaderField {
-  std::string_view name;   // as it came; compare with iequals()
-  std::string_view value;  // without blanks around it
+  std::string_view name;    // as it came; compare with iequals()
+  std::string_view value;   // without blanks around it
+  std::uint16_t known = 0;  // the name as a boost::beast::http::field; 0: none of them, or nobody has looked
 };
 
 // What both kinds of head have. `keep_alive` is what version and Connection ask for, and is false where the

@@ -1,11 +1,14 @@
 #include "http/header_rules.h"
 
 #include <algorithm>
+#include <boost/beast/http/field.hpp>
 #include <charconv>
 
 #include "http/head_rules.h"
 
 namespace tidegate::http {
+
+namespace beast_http = boost::beast::http;
 
 namespace {
 
@@ -21,7 +24,7 @@ enum class Fate : std::uint8_t {
   authorization
 };
 
-Fate fate_of(std::string_view name) noexcept {
+Fate fate_of_name(std::string_view name) noexcept {
   // The length sorts out nearly everything before a letter is compared.
   switch (name.size()) {
     case 2: return iequals(name, "te") ? Fate::drop : Fate::pass;
@@ -47,6 +50,29 @@ Fate fate_of(std::string_view name) noexcept {
       return Fate::pass;
     case 18: return iequals(name, "proxy-authenticate") ? Fate::drop : Fate::pass;
     case 19: return iequals(name, "proxy-authorization") ? Fate::drop : Fate::pass;
+    default: return Fate::pass;
+  }
+}
+
+// The parser has recognised most names already.
+Fate fate_of(const HeaderField& field) noexcept {
+  switch (static_cast<beast_http::field>(field.known)) {
+    case beast_http::field::unknown: return fate_of_name(field.name);
+    case beast_http::field::host: return Fate::host;
+    case beast_http::field::authorization: return Fate::authorization;
+    case beast_http::field::accept_encoding:
+    case beast_http::field::connection:
+    case beast_http::field::content_length:
+    case beast_http::field::expect:
+    case beast_http::field::http2_settings:
+    case beast_http::field::keep_alive:
+    case beast_http::field::proxy_authenticate:
+    case beast_http::field::proxy_authorization:
+    case beast_http::field::proxy_connection:
+    case beast_http::field::te:
+    case beast_http::field::trailer:
+    case beast_http::field::transfer_encoding:
+    case beast_http::field::upgrade: return Fate::drop;
     default: return Fate::pass;
   }
 }
@@ -80,7 +106,7 @@ void length_line(std::string& out, std::uint64_t length) {
 // What was seen while the client's headers were copied.
 struct Seen {
   std::string_view forwarded_host, request_id, traceparent, authorization;
-  bool request_id_twice = false, traceparent_twice = false;
+  bool request_id_twice = false, traceparent_twice = false, forwarded_for = false;
 };
 
 void note(std::string_view& slot, bool& twice, std::string_view value) {
@@ -90,10 +116,10 @@ void note(std::string_view& slot, bool& twice, std::string_view value) {
 
 void copy_headers(const RequestHead& head, const ForwardContext& context, Seen& seen, std::string& out) {
   for (const HeaderField& field : head.fields) {
-    switch (fate_of(field.name)) {
+    switch (fate_of(field)) {
       case Fate::drop:
-      case Fate::host:
-      case Fate::forwarded_for: break;
+      case Fate::host: break;
+      case Fate::forwarded_for: seen.forwarded_for = true; break;
       case Fate::forwarded_host: seen.forwarded_host = field.value; break;
       case Fate::request_id: note(seen.request_id, seen.request_id_twice, field.value); break;
       case Fate::traceparent: note(seen.traceparent, seen.traceparent_twice, field.value); break;
@@ -112,9 +138,11 @@ void forwarded_lines(const RequestHead& head, const ForwardContext& context, con
                      std::string& out) {
   if (!edited(context.edits, "x-forwarded-for")) {
     out.append("X-Forwarded-For: ");
-    for (const HeaderField& field : head.fields) {
-      if (fate_of(field.name) == Fate::forwarded_for && !field.value.empty())
-        out.append(field.value).append(", ");
+    if (seen.forwarded_for) {
+      for (const HeaderField& field : head.fields) {
+        if (fate_of(field) == Fate::forwarded_for && !field.value.empty())
+          out.append(field.value).append(", ");
+      }
     }
     out.append(context.client_address).append("\r\n");
   }
@@ -132,6 +160,23 @@ void append_edits(std::span<const HeaderEdit> edits, std::string& out) {
 }
 
 }  // namespace
+
+bool hop_by_hop(const HeaderField& field) noexcept {
+  switch (static_cast<beast_http::field>(field.known)) {
+    case beast_http::field::unknown: return hop_by_hop(field.name);
+    case beast_http::field::connection:
+    case beast_http::field::keep_alive:
+    case beast_http::field::proxy_authenticate:
+    case beast_http::field::proxy_authentication_info:
+    case beast_http::field::proxy_authorization:
+    case beast_http::field::proxy_connection:
+    case beast_http::field::te:
+    case beast_http::field::trailer:
+    case beast_http::field::transfer_encoding:
+    case beast_http::field::upgrade: return true;
+    default: return false;
+  }
+}
 
 bool hop_by_hop(std::string_view name) noexcept {
   switch (name.size()) {

@@ -53,5 +53,6 @@ bool sane_request_id(
 bool valid_traceparent(
     std::string_view s) noexcept;                 // W3C: 00-<32 hex, not all 0>-<16 hex, not all 0>-<2 hex>
 bool hop_by_hop(std::string_view name) noexcept;  // whatever Connection says
+bool hop_by_hop(const HeaderField& field) noexcept;
 
 }  // namespace tidegate::http

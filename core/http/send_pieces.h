@@ -15,8 +15,8 @@
 
 namespace tidegate::http {
 
-// A gathering write costs the kernel some 150 ns more than a plain one, copying a few hundred bytes some 10: what is
-// short is put together here.
+// A gathering write costs the kernel some 150 ns more than a plain one, copying a few hundred bytes some 10:
+// what is short is put together here.
 inline ssize_t send_pieces(int fd, std::span<const iovec> pieces) noexcept {
   constexpr std::size_t worth_copying = 2048, most_pieces = 512;
   pieces = pieces.first(std::min(pieces.size(), most_pieces));

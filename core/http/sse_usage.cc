@@ -27,14 +27,14 @@ std::size_t skip_string(std::string_view s, std::size_t at) {
   return npos;
 }
 
-// How deep the member whose value starts at `value` stands in the object that ends `json`: 0 is its top
+// How deep the member whose value ends before `behind` stands in the object that ends `json`: 0 is its top
 // level. The closing brackets behind the value tell, so nothing before it need be there. -1 if `json` does
 // not end so.
-int depth_of(std::string_view json, std::size_t value) {
+int depth_of(std::string_view json, std::size_t behind) {
   int depth = 0;
   int lowest = 0;
   std::size_t last = 0;
-  for (std::size_t at = value; at < json.size();) {
+  for (std::size_t at = behind; at < json.size();) {
     const char c = json[at];
     if (c == '"') {
       at = skip_string(json, at);
@@ -72,8 +72,8 @@ void take(TokenUsage& out, std::string_view key, int depth, std::int64_t value) 
   if (key == "cached_tokens" || (depth == 1 && key == "cache_read_input_tokens")) out.cached = value;
 }
 
-// `json` from the '{' of a usage object on.
-TokenUsage read_object(std::string_view json) {
+// `json` from the '{' of a usage object on; `length`: of the object, 0 if it does not end.
+TokenUsage read_object(std::string_view json, std::size_t& length) {
   TokenUsage out;
   int depth = 0;
   for (std::size_t at = 0; at < json.size();) {
@@ -90,8 +90,11 @@ TokenUsage read_object(std::string_view json) {
       continue;
     }
     if (c == '{' || c == '[') ++depth;
-    if ((c == '}' || c == ']') && --depth == 0) return out;
     ++at;
+    if ((c == '}' || c == ']') && --depth == 0) {
+      length = at;
+      return out;
+    }
   }
   return {};
 }
@@ -117,9 +120,11 @@ std::size_t find_key(std::string_view json, std::string_view key) noexcept {
 TokenUsage usage_member(std::string_view json, std::string_view key, int max_depth) noexcept {
   const std::size_t value = find_key(json, key);
   if (value == npos || json[value] != '{') return {};
-  const int depth = depth_of(json, value);
-  if (depth < 0 || depth > max_depth) return {};
-  return read_object(json.substr(value));
+  std::size_t length = 0;
+  const TokenUsage usage = read_object(json.substr(value), length);
+  if (length == 0) return {};
+  const int depth = depth_of(json, value + length);
+  return depth < 0 || depth > max_depth ? TokenUsage{} : usage;
 }
 
 void merge_usage(TokenUsage& into, const TokenUsage& from) noexcept {

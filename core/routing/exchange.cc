@@ -44,9 +44,13 @@ std::string_view outcome_text(const Leg& leg) noexcept {
 
 // An engine's own would stand beside the gateway's.
 bool written_here(std::string_view name) noexcept {
-  for (std::string_view own : {"content-length", "date", "x-request-id", "x-tidegate-route"})
-    if (http::iequals(own, name)) return true;
-  return false;
+  switch (name.size()) {
+    case 4: return http::iequals(name, "date");
+    case 12: return http::iequals(name, "x-request-id");
+    case 14: return http::iequals(name, "content-length");
+    case 16: return http::iequals(name, "x-tidegate-route");
+    default: return false;
+  }
 }
 
 }  // namespace
@@ -54,8 +58,8 @@ bool written_here(std::string_view name) noexcept {
 void append_response_headers(const http::ResponseHead& head, std::string& out) {
   out.reserve(512);  // one allocation for nearly every head, with what the gateway adds
   for (const auto& field : head.fields) {
-    if (http::hop_by_hop(field.name) || named_by_connection(head, field.name)) continue;
-    if (written_here(field.name)) continue;
+    if (written_here(field.name) || http::hop_by_hop(field)) continue;
+    if (!head.connection_names.empty() && named_by_connection(head, field.name)) continue;
     out.append(field.name).append(": ").append(field.value).append("\r\n");
   }
 }
@@ -67,7 +71,7 @@ Exchange::Exchange(IoContext& io, http::ServerConnection& connection, const api:
       endpoint_(endpoint),
       metrics_(metrics),
       head_ns_(io.loop.now_ns()),
-      unix_ms_(io.environment.unix_ms()) {
+      explaining_(connection.head().find("x-tidegate-route") != nullptr) {
   io_.metrics.requests_inflight.add();
   client_address_size_ = static_cast<std::uint8_t>(connection.peer().write_host(client_address_));
   request_id_ = connection.head().value("x-request-id");
@@ -140,8 +144,7 @@ void Exchange::last_words() noexcept {
 
 void Exchange::add_own_headers(std::string& block) noexcept {
   block.append("X-Request-Id: ").append(request_id_).append("\r\n");
-  if (run_ && connection_.head().find("x-tidegate-route"))
-    block.append("X-Tidegate-Route: ").append(run_->explain()).append("\r\n");
+  if (run_ && explaining_) block.append("X-Tidegate-Route: ").append(run_->explain()).append("\r\n");
 }
 
 void Exchange::fail(api::ErrorCode code, std::string_view message, std::uint32_t retry_after_s,
@@ -183,9 +186,11 @@ void Exchange::note_left(std::uint64_t since) noexcept {
   left_ = true;
 }
 
-void Exchange::note_answer_sent() noexcept {
-  overhead_ns_ += io_.environment.monotonic_ns() - answer_ns_;
+std::uint64_t Exchange::note_answer_sent() noexcept {
+  const std::uint64_t now = io_.environment.monotonic_ns();
+  overhead_ns_ += now - answer_ns_;
   answer_ns_ = 0;
+  return now;
 }
 
 void Exchange::relay_end(std::span<const iovec> last, std::string_view trailer_section) noexcept {
@@ -197,8 +202,7 @@ void Exchange::relay_end(std::span<const iovec> last, std::string_view trailer_s
         trailers.append(field.name).append(": ").append(field.value).append("\r\n");
   }
   connection_.finish(last, trailers);
-  if (answer_ns_) note_answer_sent();
-  finished(status_, {});
+  finished(status_, {}, answer_ns_ ? note_answer_sent() : 0);
   if (Run* run = take_run()) run->detach(false);
 }
 
@@ -215,10 +219,10 @@ void Exchange::relay_broken(api::ErrorCode code, std::string_view message,
   if (Run* run = take_run()) run->detach(true);
 }
 
-void Exchange::finished(std::uint32_t status, std::string_view error) noexcept {
+void Exchange::finished(std::uint32_t status, std::string_view error, std::uint64_t now) noexcept {
   if (counted_) return;
   counted_ = true;
-  const std::uint64_t now = io_.environment.monotonic_ns();
+  if (now == 0) now = io_.environment.monotonic_ns();
   io_.metrics.requests_inflight.sub();
   if (event_stream_) io_.metrics.streams.sub();
   metrics_.done(static_cast<int>(status), static_cast<double>(now - head_ns_) * 1e-9);
@@ -253,7 +257,7 @@ void Exchange::log(std::uint32_t status, std::string_view error, const http::Str
                    std::uint64_t first_byte_ns, std::uint64_t now) noexcept {
   std::vector<telemetry::AccessLeg> legs;
   telemetry::AccessRecord record;
-  record.unix_ms = unix_ms_;
+  record.unix_ms = io_.environment.unix_ms() - (now - head_ns_) / 1'000'000;  // when it began
   record.request_id = request_id_;
   record.client = client_address();
   record.method = connection_.head().method;

@@ -53,13 +53,15 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   void relay_broken(api::ErrorCode code, std::string_view message, std::string_view closing) noexcept;
   // A leg is on its way; `since`: when the request was complete, and nobody else was waited for.
   void note_left(std::uint64_t since) noexcept;
+  bool explaining() const noexcept { return explaining_; }  // the client asked why it goes where it goes
 
  private:
-  void finished(std::uint32_t status, std::string_view error) noexcept;
+  void finished(std::uint32_t status, std::string_view error,
+                std::uint64_t now = 0) noexcept;  // now: if known
   void count(std::uint32_t status, const http::StreamStats& stats) noexcept;
   void log(std::uint32_t status, std::string_view error, const http::StreamStats& stats,
            std::uint64_t first_byte_ns, std::uint64_t now) noexcept;
-  void note_answer_sent() noexcept;
+  std::uint64_t note_answer_sent() noexcept;  // the time
   void add_own_headers(std::string& block) noexcept;
   Run* take_run() noexcept;
 
@@ -71,10 +73,11 @@ class Exchange final : public http::Responder, public Pooled<Exchange> {
   std::string_view request_id_, traceparent_;  // the client's own, or of the memory below
   char minted_id_[20], minted_trace_[55], client_address_[46];
   std::uint8_t client_address_size_ = 0;
-  std::uint64_t head_ns_, unix_ms_, bytes_in_ = 0;
+  std::uint64_t head_ns_, bytes_in_ = 0;
   std::uint64_t overhead_ns_ = 0, answer_ns_ = 0;  // answer_ns_: when the answer came, until it was sent
   std::uint32_t status_ = 0;
-  bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false, left_ = false;
+  bool fixed_ = false, event_stream_ = false, responded_ = false, counted_ = false, left_ = false,
+       explaining_ = false;
 };
 
 // Appends the end-to-end headers of an engine's response as "Name: value\r\n" lines.

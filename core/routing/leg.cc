@@ -52,7 +52,7 @@ Leg::Leg(Run& run, const tg_leg& spec, std::uint32_t index, std::uint32_t attemp
       index_(index),
       attempt_(attempt),
       tokens_counted_(run.tokens_estimate()),
-      selected_ns_(run.io().environment.monotonic_ns()) {
+      selected_ns_(run.io().loop.now_ns()) {
   spec_.generation = worker_->generation();
   fleet::live_add(worker_->live().inflight, 1);
   fleet::live_add(worker_->live().inflight_tokens, tokens_counted_);
@@ -82,7 +82,8 @@ std::string_view Leg::open_event_closing() const noexcept {
 bool Leg::make_body() noexcept {
   const std::string_view body = run_.body();
   if (spec_.edit_count == 0 && spec_.capture_count == 0) {
-    if (!body.empty()) body_.push_back({const_cast<char*>(body.data()), body.size()});
+    as_it_came_ = {const_cast<char*>(body.data()), body.size()};
+    if (!body.empty()) pieces_ = {&as_it_came_, 1};
     return true;
   }
   if (run_.scan().close == 0) return false;
@@ -97,7 +98,8 @@ bool Leg::make_body() noexcept {
   splice_ = std::make_unique<api::Splice>();
   splice_->apply(body, run_.scan(), edits);
   for (std::string_view slice : splice_->slices())
-    if (!slice.empty()) body_.push_back({const_cast<char*>(slice.data()), slice.size()});
+    if (!slice.empty()) edited_.push_back({const_cast<char*>(slice.data()), slice.size()});
+  pieces_ = edited_;
   return true;
 }
 
@@ -136,7 +138,7 @@ void Leg::start() noexcept {
   if (!make_body())
     return fail({api::errors::plan_invalid, TG_E_INVALID, 0, "the plan edits a body that is no JSON object"});
   std::size_t bytes = 0;
-  for (const iovec& piece : body_) bytes += piece.iov_len;
+  for (const iovec& piece : pieces_) bytes += piece.iov_len;
   std::string& head = run_.io().scratch;
   head.clear();
   if (!make_head(head, bytes))
@@ -144,8 +146,8 @@ void Leg::start() noexcept {
   if (spec_.time_limit_ms) run_.io().loop.arm(limit_, spec_.time_limit_ms);
   if (worker_->metrics()) worker_->metrics()->requests.add();
   http::UpstreamRequest request{.head = head,
-                                .body = body_.data(),
-                                .body_count = body_.size(),
+                                .body = pieces_.data(),
+                                .body_count = pieces_.size(),
                                 .is_head = run_.exchange()->head().method == "HEAD",
                                 .timeouts = run_.route().timeouts};
   call_ = run_.io().pool.start(worker_->slot(), worker_->generation(), worker_->endpoint().address, request,

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -133,7 +134,9 @@ class Leg final : public Pooled<Leg>, private http::UpstreamClient {
   AnswerMembers members_;
   Observer observer_;
   http::TokenUsage usage_;
-  std::vector<iovec> body_;
+  iovec as_it_came_{};             // the body as it came,
+  std::vector<iovec> edited_;      // or what it is made of
+  std::span<const iovec> pieces_;  // of these, what is sent
   std::unique_ptr<api::Splice> splice_;
   std::unique_ptr<Transformer> transformer_;
   http::Timer limit_{http::Timer::of<&Leg::on_limit>, this};

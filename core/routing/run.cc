@@ -29,7 +29,7 @@ Run::Run(IoContext& io, Exchange& exchange)
     : io_(io),
       exchange_(&exchange),
       number_(io.next_request_number()),
-      began_ns_(io.environment.monotonic_ns()),
+      began_ns_(io.loop.now_ns()),  // so that its turn in the batch counts as the gateway's own time
       request_(this) {
   next = io_.first_run;
   if (next) next->prev = this;
@@ -139,7 +139,7 @@ void Run::fill_args(tg_pick_args& args) noexcept {
   args.attempt = attempt_;
   args.prior_slot = TG_NONE;
   args.flags = scan_.stream ? std::uint32_t{TG_PICK_STREAM} : 0u;
-  if (head.find("x-tidegate-route")) args.flags |= TG_PICK_EXPLAIN;
+  if (exchange_->explaining()) args.flags |= TG_PICK_EXPLAIN;
   args.model = str(scan_.model);
   args.path = str(head.path);
   args.body = str(body_.view());

@@ -26,7 +26,7 @@ void Run::begin_plan(const Choice& choice) noexcept {
   fallback_ = choice.fallback;
   const tg_plan& plan = *choice.plan;
   reason_.clear();
-  if (plan.reason.ptr) append_plain(reason_, {plan.reason.ptr, plan.reason.len});
+  if (plan.reason.ptr && exchange_->explaining()) append_plain(reason_, {plan.reason.ptr, plan.reason.len});
   plan_first_ = static_cast<std::uint32_t>(legs_.size());
   plan_count_ = plan.leg_count;
   own_transform_ = plan.transform != 0;
