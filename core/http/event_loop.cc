@@ -83,6 +83,14 @@ void EventLoop::rewatch(Watched& watched, std::uint32_t interest) noexcept {
   watched.interest_ = interest;
 }
 
+void EventLoop::ask_again(Watched& watched) noexcept {
+  if (watched.fd_ < 0) return;
+  epoll_event event{};
+  event.events = epoll_bits(watched.interest_);
+  event.data.ptr = &watched;
+  ::epoll_ctl(epoll_, EPOLL_CTL_MOD, watched.fd_, &event);
+}
+
 void EventLoop::unwatch(Watched& watched) noexcept {
   if (watched.fd_ < 0) return;
   // Not left to close(): a child between fork and exec keeps the description, and epoll its registration.

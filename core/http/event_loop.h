@@ -83,6 +83,10 @@ class EventLoop {
   // Descriptors must be non-blocking; EPOLLRDHUP is added. `extra` takes flags such as EPOLLEXCLUSIVE.
   bool watch(Watched& watched, int fd, std::uint32_t interest, std::uint32_t extra = 0) noexcept;
   void rewatch(Watched& watched, std::uint32_t interest) noexcept;  // a system call only on a change
+  // For interests with EPOLLET, which tell of what arrives, not of what is there: has the loop look whether
+  // something is. For who left bytes, or an end, unread. Level-triggered epoll asks each socket again after
+  // each of its events; where nearly every event is taken whole, that is a lock and a look for nothing.
+  void ask_again(Watched& watched) noexcept;
   // Readiness of this batch that waits to be delivered. Costs a look at the rest of the batch.
   bool undelivered(const Watched& watched) const noexcept;
   // Whether epoll has been asked since heartbeat() stood at `beat`, and had room to tell of everybody who was

@@ -33,7 +33,7 @@ ServerConnection::~ServerConnection() = default;
 EventLoop& ServerConnection::loop() noexcept { return set_.loop(); }
 
 bool ServerConnection::open() noexcept {
-  if (!loop().watch(*this, fd_.get(), EPOLLIN)) return false;
+  if (!loop().watch(*this, fd_.get(), std::uint32_t{EPOLLIN} | std::uint32_t{EPOLLET})) return false;
   since_ms_ = loop().now_ms();
   watch_deadline();
   return true;
@@ -42,9 +42,12 @@ bool ServerConnection::open() noexcept {
 void ServerConnection::on_ready(std::uint32_t events) noexcept {
   if ((events & (EPOLLERR | EPOLLHUP)) != 0) return client_gone();
   if ((events & EPOLLOUT) != 0) writable();
+  drained_ = true;
   if ((events & EPOLLIN) != 0) read_input();
   // Before the request is complete, reading on will find the end; from then on the client counts as gone.
   if ((events & EPOLLRDHUP) != 0 && (phase_ == Phase::exchange || phase_ == Phase::flush)) client_gone();
+  // An end stands behind the bytes, or more bytes do.
+  if (!drained_ || (events & EPOLLRDHUP) != 0) loop().ask_again(*this);
 }
 
 void ServerConnection::writable() noexcept {
@@ -223,7 +226,8 @@ void ServerConnection::close_now() noexcept {
 }
 
 void ServerConnection::update_interest() noexcept {
-  loop().rewatch(*this, (read_paused_ ? 0u : EPOLLIN) | (output_.blocked() ? EPOLLOUT : 0u));
+  loop().rewatch(*this, (read_paused_ ? 0u : std::uint32_t{EPOLLIN}) |
+                            (output_.blocked() ? std::uint32_t{EPOLLOUT} : 0u) | std::uint32_t{EPOLLET});
 }
 
 // What the client's end has acknowledged of all that was written.

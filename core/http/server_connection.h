@@ -124,6 +124,7 @@ class ServerConnection final : public Deferred, private Watched, private BatchEn
   bool want_writable_ = false;  // send() has returned false
   bool lost_ = false;           // found out while writing; told at the end of the batch
   bool read_paused_ = false;    // enough read ahead
+  bool drained_ = true;         // the last look found less than it had room for: nothing is left unread
   bool served_ = false;         // at least one request has begun
   bool admitted_ = true;        // counted by the set's cap
   bool request_open_ = false;   // part of the current request is still unread

@@ -48,6 +48,7 @@ std::size_t ServerConnection::receive(char* to, std::size_t size) noexcept {
   do {
     got = ::recv(fd_.get(), to, size, MSG_DONTWAIT);
   } while (got < 0 && errno == EINTR);
+  drained_ = got < static_cast<ssize_t>(size);
   if (got > 0) return static_cast<std::size_t>(got);
   if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) client_gone();
   return 0;

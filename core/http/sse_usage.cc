@@ -117,14 +117,38 @@ std::size_t find_key(std::string_view json, std::string_view key) noexcept {
   return found;
 }
 
-TokenUsage usage_member(std::string_view json, std::string_view key, int max_depth) noexcept {
-  const std::size_t value = find_key(json, key);
+namespace {
+
+// The same from the end on, for bodies that are known to end with what is looked for.
+std::size_t find_key_near_the_end(std::string_view json, std::string_view key) noexcept {
+  for (std::size_t end = json.size(); end >= key.size();) {
+    const void* quote = memrchr(json.data(), '"', end);
+    if (quote == nullptr) return npos;
+    end = static_cast<std::size_t>(static_cast<const char*>(quote) - json.data());
+    if (end + 1 < key.size()) return npos;
+    const std::size_t at = end + 1 - key.size();
+    if (json.substr(at, key.size()) != key || (at > 0 && json[at - 1] == '\\')) continue;
+    const std::size_t colon = skip_blanks(json, end + 1);
+    if (colon >= json.size() || json[colon] != ':') continue;
+    const std::size_t value = skip_blanks(json, colon + 1);
+    if (value < json.size()) return value;
+  }
+  return npos;
+}
+
+TokenUsage usage_at(std::string_view json, std::size_t value, int max_depth) noexcept {
   if (value == npos || json[value] != '{') return {};
   std::size_t length = 0;
   const TokenUsage usage = read_object(json.substr(value), length);
   if (length == 0) return {};
   const int depth = depth_of(json, value + length);
   return depth < 0 || depth > max_depth ? TokenUsage{} : usage;
+}
+
+}  // namespace
+
+TokenUsage usage_member(std::string_view json, std::string_view key, int max_depth) noexcept {
+  return usage_at(json, find_key(json, key), max_depth);
 }
 
 void merge_usage(TokenUsage& into, const TokenUsage& from) noexcept {
@@ -134,8 +158,9 @@ void merge_usage(TokenUsage& into, const TokenUsage& from) noexcept {
 }
 
 TokenUsage read_usage(std::string_view json, bool nested) noexcept {
-  const TokenUsage usage = usage_member(json, "\"usage\"", nested ? 1 : 0);
-  return usage.known() ? usage : usage_member(json, "\"meta_info\"", nested ? 1 : 0);
+  const int depth = nested ? 1 : 0;
+  const TokenUsage usage = usage_at(json, find_key_near_the_end(json, "\"usage\""), depth);
+  return usage.known() ? usage : usage_at(json, find_key_near_the_end(json, "\"meta_info\""), depth);
 }
 
 }  // namespace tidegate::http

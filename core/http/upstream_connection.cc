@@ -107,7 +107,8 @@ void UpstreamConnection::want(std::uint32_t interest) noexcept {
 
 // Reading unless paused, writing while the request is not all with the kernel.
 void UpstreamConnection::want_progress() noexcept {
-  want((paused_ ? 0u : std::uint32_t{EPOLLIN}) | (out_at_ < out_.size() ? std::uint32_t{EPOLLOUT} : 0u));
+  want((paused_ ? 0u : std::uint32_t{EPOLLIN}) | (out_at_ < out_.size() ? std::uint32_t{EPOLLOUT} : 0u) |
+       std::uint32_t{EPOLLET});
 }
 
 void UpstreamConnection::arm_timer(std::uint32_t ms) noexcept {
@@ -177,7 +178,12 @@ void UpstreamConnection::on_ready(std::uint32_t events) noexcept {
     send_more();
     if (phase_ != Phase::busy || dead_ || paused_) return;
   }
-  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) read_some();
+  if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+    drained_ = true;
+    read_some();
+    // An end stands behind the bytes, or more bytes do.
+    if (!drained_ || (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))) pool_.loop.ask_again(*this);
+  }
 }
 
 // A kept-alive connection that its worker closed meanwhile: the request goes out once more on a fresh one.
@@ -212,7 +218,7 @@ void UpstreamConnection::finish(bool clean) noexcept {
     phase_ = Phase::idle;
     idle_beat_ = pool_.loop.heartbeat();
     paused_ = false;
-    want(EPOLLIN);
+    want(std::uint32_t{EPOLLIN} | std::uint32_t{EPOLLET});
     pool_.put_idle(*this);
     last_activity_ms_ = pool_.loop.now_ms();
     // The timer of the call runs on and is looked at lazily, unless it would come too late for an idle
