@@ -1,4 +1,5 @@
-// What: one epoll loop, level-triggered: readiness, timers, tasks from other threads. A pass ("batch") runs
+// What: one epoll loop: readiness (level-triggered, or by EPOLLET in an interest), timers, tasks from other
+// threads. Longer than 150 lines: what a loop is can't be cut. A pass ("batch") runs
 //   readiness, timers, posted tasks, on_batch_end() hooks and deferred deletions, in this order.
 // Threads: everything belongs to the thread that runs the loop, but post(), stop(), heartbeat() and the
 //   constructor. Before the first run everything may be called by the one thread that sets the loop up.

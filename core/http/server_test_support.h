@@ -1,4 +1,5 @@
 // What: for tests only: a service made of lambdas, loopback connections, and stepping of the loop.
+// Longer than 150 lines: one set-up that all of a folder's tests share.
 // Threads: one; loop and clients are stepped by the test.
 // Ownership: the harness owns everything but the clients.
 // Errors: what never comes makes until() return false after a generous time.

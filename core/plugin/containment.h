@@ -1,21 +1,18 @@
 // What: what keeps one plugin instance's mistakes from the gateway: marks for the watchdog,
 //   exceptions caught, calls serialised unless the instance is concurrent, slips counted and logged
 //   once a window, quarantine.
-// Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish
-//   nothing).
-// Ownership: shared; the process's table holds weak references, so that the watchdog can come from
-//   an id.
+// Threads: all of it [any]; counters are relaxed atomics (numbers of their own, they publish nothing).
+// Ownership: shared; the process's table holds weak references, so that the watchdog can come from an id.
 // Errors: nothing throws. A caught exception is a slip.
 #pragma once
 
+#include <tidegate/abi.h>
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include <tidegate/abi.h>
 
 #include "plugin/environment.h"
 #include "plugin/thread_cell.h"

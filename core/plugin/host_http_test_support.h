@@ -1,5 +1,6 @@
 // What: servers of one script each on 127.0.0.1 or [::1], plain or TLS, with certificates made by the openssl
 //   tool; a host's HTTP client; stop tokens that fire at a given ask.
+// Longer than 150 lines: one set-up that all of a folder's tests share.
 // Threads: a server's script runs on a thread of its own, one connection at a time.
 // Ownership: values. A server's destructor ends its listener, its open connection and its thread.
 // Errors: a script's failures end its connection; the test sees them on the client's side.

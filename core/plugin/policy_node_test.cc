@@ -1,3 +1,4 @@
+// Longer than 400 lines: every rule of a policy's life over one scripted policy.
 #include "plugin/policy_node.h"
 
 #include <algorithm>

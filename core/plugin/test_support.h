@@ -1,5 +1,6 @@
 // What: what this folder's tests share: a fake environment, a directory for plugins, a toy fleet,
 //   components whose functions are the test's own.
+// Longer than 150 lines: one set-up that all of a folder's tests share.
 // Threads: the environment may be used by any; its control thread is the one that made it.
 // Ownership: values.
 // Errors: none.

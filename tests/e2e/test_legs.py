@@ -1,7 +1,7 @@
 """Plans of two legs, executed: edits, captures, start rules, failure rules, cancel actions, one end a leg.
 
 The policy two_legs makes the plan that the header X-Plan asks for (tests/legs/two_legs.cc). Both engines are
-scripted byte by byte. The first leg goes to the first worker, the second, which is relayed, to the last.
+scripted byte by byte (longer than 400 lines: one script for all rules). The first leg goes to the first worker, the second, which is relayed, to the last.
 """
 
 import json

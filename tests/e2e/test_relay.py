@@ -1,4 +1,7 @@
-"""What goes in comes out: bodies byte for byte, streams without buffering, every framing, connections kept."""
+"""What goes in comes out: bodies byte for byte, streams without buffering, every framing, connections kept.
+
+Longer than 400 lines: one list of what must pass unchanged.
+"""
 
 import hashlib
 import threading

@@ -4,11 +4,9 @@
 // Threads   [request], during the pick that got it. All hot.
 // Ownership Legs are the host's. Text and arrays that a leg points to must live until its request has ended:
 //           literals, the policy's own, or copy(), edits(), captures(), which use the request's memory.
-// Errors    Nothing throws. A plan too long, or memory used up, fails the whole pick (TG_E_LIMIT): no half
-//           plan runs.
+// Errors    Nothing throws. A plan too long, or memory used up, fails the whole pick (TG_E_LIMIT).
 #pragma once
 #include <charconv>
-
 #include "config.hpp"
 #include "request.hpp"
 #include "text.hpp"
