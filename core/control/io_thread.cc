@@ -51,9 +51,11 @@ http::UpstreamLimits upstream_limits(const config::Config& config) {
   rlimit files{};
   ::getrlimit(RLIMIT_NOFILE, &files);
   const double share = static_cast<double>(files.rlim_cur) * config.upstream.descriptor_share;
+  const std::uint32_t loops = config::effective_threads(config.server);
+  // The kernel spreads clients over the loops by chance: a loop may have a tenth more than its part.
+  const double part = share / loops * (loops > 1 ? 1.1 : 1);
   http::UpstreamLimits limits;
-  limits.max_connections =
-      std::max<std::size_t>(16, static_cast<std::size_t>(share) / config::effective_threads(config.server));
+  limits.max_connections = std::max<std::size_t>(16, static_cast<std::size_t>(part));
   limits.max_idle_per_worker = config.upstream.max_idle_per_worker;
   limits.keep_alive_idle_ms = static_cast<std::uint32_t>(config.upstream.keep_alive_idle.count());
   return limits;
