@@ -229,7 +229,7 @@ Adoption PolicyNode::adopt_state(PolicyNode& previous) {
   return {.cold = 1};
 }
 
-std::shared_ptr<const TableSet> PolicyNode::build(std::shared_ptr<const tg_snapshot> snapshot) {
+std::shared_ptr<const TableSet> PolicyNode::build(const std::shared_ptr<const tg_snapshot>& snapshot) {
   std::shared_ptr<TableSet> set(new TableSet, EndOnControl{&environment_});
   set->root_ = shared_from_this();
   set->tables_.resize(tree_size_);

@@ -71,7 +71,7 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   // Before the first build. State of `previous` (a root) for nodes of the same component and instance name.
   Adoption adopt_from(PolicyNode& previous);
   // The snapshot stays alive until every table made from it was released.
-  std::shared_ptr<const TableSet> build(std::shared_ptr<const tg_snapshot>);
+  std::shared_ptr<const TableSet> build(const std::shared_ptr<const tg_snapshot>&);
   // Of the last build(): who failed in this tree and why; empty: nobody.
   std::string build_failure() const;
   // Hands what picks remembered to learn(). True: somebody asks for build() and a new publication.

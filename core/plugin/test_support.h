@@ -119,7 +119,7 @@ class PluginDir {
   std::string at(const std::string& name) const { return path_ + "/" + name + ".so"; }
   // Puts a built plugin there as `install` does: a new file, renamed over the old one.
   std::string install(const std::string& built, const std::string& as = "") const {
-    const std::string to = at(as.empty() ? built : as);
+    std::string to = at(as.empty() ? built : as);
     const std::string part = to + ".part";
     std::filesystem::copy_file(std::string(TEST_PLUGIN_DIR) + "/" + built + ".so", part);
     std::filesystem::permissions(part, std::filesystem::perms(0644));

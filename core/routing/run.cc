@@ -91,7 +91,7 @@ void Run::start() {
         *ok = scanner.scan(body_.view(), prompt, scan_, *error);
       },
       [this, error, ok] {
-        if (exchange_) scanned(*ok, std::move(*error));
+        if (exchange_) scanned(*ok, *error);
         let_go();
       });
   if (taken) return;
@@ -102,10 +102,10 @@ void Run::start() {
 void Run::scan_body() noexcept {
   api::ScanError error;
   const bool ok = io_.scanner.scan(body_.view(), exchange_->endpoint().prompt, scan_, error);
-  scanned(ok, std::move(error));
+  scanned(ok, error);
 }
 
-void Run::scanned(bool ok, api::ScanError error) noexcept {
+void Run::scanned(bool ok, const api::ScanError& error) noexcept {
   if (!ok) return refuse({400, error.code}, error.message, 0, error.member);
   route_request();
 }

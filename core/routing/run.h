@@ -90,7 +90,7 @@ class Run final : public http::Deferred, public Pooled<Run>, private plugin::Hea
  private:
   std::string_view header(std::string_view name) const noexcept override;
   void scan_body() noexcept;
-  void scanned(bool ok, api::ScanError error) noexcept;
+  void scanned(bool ok, const api::ScanError& error) noexcept;
   void leave_list() noexcept;
   void route_request() noexcept;
   void attempt_plan() noexcept;

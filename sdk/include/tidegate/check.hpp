@@ -89,9 +89,11 @@ concept has_describe = requires(T& t, Out out) {
 };
 
 // A member of that name whose signature is not the one that is called would silently never run.
+// NOLINTBEGIN(bugprone-macro-parentheses): the arguments are names
 #define TG_DETAIL_FITS(T, member, has, wanted) \
   static_assert(                               \
       !requires { &T::member; } || has<T>, "`" #member "` does not fit; it must be: " wanted)
+// NOLINTEND(bugprone-macro-parentheses)
 
 template <class T>
 consteval bool check_component() {

@@ -26,6 +26,7 @@ inline void* counted(std::size_t size, std::size_t align) {
 }
 }  // namespace tg::testing
 
+// NOLINTBEGIN(misc-definitions-in-headers): they replace the program's own, and one file of a test includes them
 extern "C" uint64_t tg_testing_allocations() {
   return tg::testing::allocation_count.load(std::memory_order_relaxed);
 }
@@ -45,3 +46,4 @@ void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory
 void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+// NOLINTEND(misc-definitions-in-headers)
