@@ -1,5 +1,6 @@
 // static: workers written in the configuration. Published once; nothing will change until the next reload.
 #define TG_PLUGIN_LICENSE "Apache-2.0"
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <tidegate/plugin.hpp>
@@ -65,7 +66,7 @@ class Static {
     w.secret_ref = config.string(at + "/key");
     w.health_path = config.string(at + "/health_path");
     w.bootstrap_port = static_cast<uint32_t>(config.integer(at + "/bootstrap_port", 0));
-    w.weight_milli = static_cast<uint32_t>(config.number(at + "/weight", 1) * 1000 + 0.5);
+    w.weight_milli = static_cast<uint32_t>(std::lround(config.number(at + "/weight", 1) * 1000));
     std::string role = config.string(at + "/role", "any");
     for (auto& [text, value] : roles)
       if (text == role) w.role = value;

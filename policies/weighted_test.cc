@@ -13,7 +13,7 @@ namespace {
 constexpr auto two = R"({"scorers": [{"plugin": "a"}, {"plugin": "b", "weight": 3}]})";
 
 // Scores of a scorer, by slot.
-FakeHost::Score by_slot(std::vector<float> scores) {
+FakeHost::Score by_slot(const std::vector<float>& scores) {
   return [scores](const tg_pick_args& args, std::span<float> out) {
     for (size_t i = 0; i < out.size(); ++i) out[i] = scores[args.candidates[i]];
     return TG_OK;

@@ -294,7 +294,7 @@ class Pass {
     for (auto item : list) {
       ondemand::value value;
       ondemand::json_type type;
-      if (fails(std::move(item).get(value)) || fails(value.type().get(type))) return false;
+      if (fails(item.get(value)) || fails(value.type().get(type))) return false;
       switch (type) {
         case ondemand::json_type::string: add(PromptSpan::Kind::text, value.raw_json_token(), role); break;
         case ondemand::json_type::number: return add(PromptSpan::Kind::token_ids, list_bytes, role), true;

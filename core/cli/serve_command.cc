@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "cli/service_manager.h"
 #include "config/config.h"
 #include "config/schema.h"
 #include "control/gateway.h"
@@ -110,12 +111,31 @@ void reload(control::Gateway& gateway, const std::string& path) {
                {{"config", path}, {"errors", errors.size()}});
 }
 
-void serve_until_ended(control::Gateway& gateway, const sigset_t& signals, const std::string& config) {
+// The next signal; 0 when the time is up (a pace of 0: never).
+int next_signal(const sigset_t& signals, std::chrono::milliseconds pace) {
+  int signal = 0;
+  if (pace.count() == 0) return sigwait(&signals, &signal) == 0 ? signal : 0;
+  const timespec limit{static_cast<time_t>(pace.count() / 1000),
+                       static_cast<long>(pace.count() % 1000) * 1'000'000};
+  signal = sigtimedwait(&signals, nullptr, &limit);
+  return signal > 0 ? signal : 0;
+}
+
+void serve_until_ended(control::Gateway& gateway, ServiceManager& manager, const sigset_t& signals,
+                       const std::string& config) {
+  constexpr std::string_view serving = "serving";
+  manager.ready(serving);
   while (true) {
-    int signal = 0;
-    if (sigwait(&signals, &signal) != 0) continue;
-    if (signal == SIGTERM || signal == SIGINT) return;
-    if (signal == SIGHUP) reload(gateway, config);
+    // As /liveness: whose call of a plugin never returns is to be restarted.
+    if (!gateway.stuck()) manager.alive();
+    const int signal = next_signal(signals, manager.watchdog_pace());
+    if (signal == 0) continue;
+    if (signal == SIGTERM || signal == SIGINT) return manager.stopping();
+    if (signal == SIGHUP) {
+      manager.reloading();
+      reload(gateway, config);
+      manager.ready(serving);
+    }
     gateway.reopen_logs();
   }
 }
@@ -149,6 +169,7 @@ int serve_main(int argc, char** argv) {
   }
   start_log(loaded.config->log);
   const auto server = loaded.config->server;
+  ServiceManager manager;
   {
     control::Gateway gateway(std::move(*loaded.config), packaged_plugins());
     if (auto errors = gateway.start(); !errors.empty()) {
@@ -161,7 +182,7 @@ int serve_main(int argc, char** argv) {
                           {"metrics_port", gateway.metrics_port()},
                           {"threads", config::effective_threads(server)},
                           {"version", TIDEGATE_VERSION}});
-    serve_until_ended(gateway, signals, arguments.config);
+    serve_until_ended(gateway, manager, signals, arguments.config);
     gateway.drain();
     if (plugin::DiscoveryRunner::left_behind() > 0) return ended(0);
   }

@@ -194,9 +194,9 @@ TEST_CASE("a secret stands in no output") {
       "log: {level: \"${TIDEGATE_TEST_SECRET}\", access: \"${TIDEGATE_TEST_SECRET}\"}",
       "server: {listen: \":1\ncontrol: {token: hunter2}\n",
       "control: {token: hunter2, token: hunter2}",
-      "discovery: [{plugin: k, config: {api_key: hunter2, a: \"${TIDEGATE_TEST_SECRET}\", headers: "
-      "{Authorization: "
-      "hunter2, X-Api-Key: hunter2}, password: {a: hunter2}, url: \"http://me:hunter2@host/a@b\"}}]",
+      ("discovery: [{plugin: k, config: {api_key: hunter2, a: \"${TIDEGATE_TEST_SECRET}\", headers: "
+       "{Authorization: "
+       "hunter2, X-Api-Key: hunter2}, password: {a: hunter2}, url: \"http://me:hunter2@host/a@b\"}}]"),
   };
   for (const auto& text : texts) {
     CAPTURE(text);

@@ -12,7 +12,7 @@
 namespace tidegate::config {
 namespace {
 
-using std::chrono_literals::operator""h;
+using std::chrono_literals::operator""h;  // NOLINT(misc-unused-using-decls): 24h is not seen
 
 // How each C++ type of a member is described, printed as a default, and read from a checked node.
 template <class T>
@@ -106,8 +106,8 @@ Limits between(Milliseconds low, Milliseconds high) {
 }
 
 template <class Owner, class T>
-Field member(std::string key, T Owner::*place, std::string doc, Limits limits = {}) {
-  Field field{.key = std::move(key), .type = Kind<T>::type, .doc = std::move(doc)};
+Field member(const std::string& key, T Owner::*place, const std::string& doc, Limits limits = {}) {
+  Field field{.key = key, .type = Kind<T>::type, .doc = doc};
   field.default_text = Kind<T>::print(Owner{}.*place);
   field.minimum = limits.minimum;
   field.maximum = limits.maximum;

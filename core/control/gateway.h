@@ -41,6 +41,9 @@ class Gateway final : private Backend, private fleet::FleetListener {
   void reopen_logs();                                        // after a rotation
   void drain();  // readiness falls, listeners close, requests end or are ended; returns when all is done
   void stop() { stop_threads(); }  // without a drain; the destructor does it too
+  bool stuck() const noexcept {
+    return stalled();
+  }  // any thread: a plugin call does not return; see /liveness
   std::uint16_t port() const noexcept { return threads_.front()->port(); }
   std::uint16_t control_port() const noexcept;
   std::uint16_t metrics_port() const noexcept;

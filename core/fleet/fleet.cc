@@ -144,7 +144,8 @@ bool Fleet::remove(const std::string& name, const std::string& id, std::string_v
   auto known = sources_.find(name);
   if (known == sources_.end()) return false;
   Source& source = known->second;
-  const std::string gone = id;  // it may be a part of what ends here
+  // It may be a part of what ends here.
+  const std::string gone = id;  // NOLINT(performance-unnecessary-copy-initialization)
   if (source.held) forget(source.held->list, gone);
   source.ends_ms.erase(gone);
   const bool waited = source.unreached.erase(gone) > 0;

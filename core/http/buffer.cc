@@ -77,7 +77,7 @@ char* ByteBuffer::prepare(std::size_t size) noexcept {
     const std::size_t wanted = std::max({held + size, held == 0 ? 0 : capacity_ * 2, smallest});
     auto* memory = static_cast<char*>(std::malloc(wanted));
     if (memory == nullptr) return nullptr;
-    if (held != 0) std::memcpy(memory, memory_ + begin_, held);
+    if (memory_ != nullptr && held != 0) std::memcpy(memory, memory_ + begin_, held);
     std::free(memory_);
     memory_ = memory;
     capacity_ = wanted;

@@ -14,7 +14,6 @@ namespace {
 using testing::Client;
 using testing::get;
 using testing::Harness;
-using testing::post;
 
 // How a client goes.
 enum class Leaving { fin, rst };

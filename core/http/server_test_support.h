@@ -124,7 +124,7 @@ class Harness {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
+    REQUIRE(::bind(listening.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
     ::listen(listening.get(), 16);
   }
 
@@ -137,7 +137,7 @@ class Harness {
     client.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int size = 4096;
     if (small) ::setsockopt(client.fd.get(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    ::connect(client.fd.get(), reinterpret_cast<sockaddr*>(&address), length);
+    REQUIRE(::connect(client.fd.get(), reinterpret_cast<sockaddr*>(&address), length) == 0);
     PeerAddress peer;
     length = sizeof(sockaddr_in6);
     UniqueFd accepted(::accept4(listening.get(), &peer.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC));

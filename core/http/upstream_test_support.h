@@ -86,7 +86,7 @@ class Worker {
     any.sin_family = AF_INET;
     any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof any;
-    ::bind(listening_.get(), reinterpret_cast<sockaddr*>(&any), length);
+    REQUIRE(::bind(listening_.get(), reinterpret_cast<sockaddr*>(&any), length) == 0);
     ::listen(listening_.get(), backlog);
     ::getsockname(listening_.get(), reinterpret_cast<sockaddr*>(&any), &length);
     address = Poco::Net::SocketAddress("127.0.0.1", ntohs(any.sin_port));

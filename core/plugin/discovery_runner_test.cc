@@ -66,8 +66,8 @@ TEST_CASE("a source is run, run again when it fails, and stopped; the listener h
         std::vector<std::string>{
             "publish fleet a=http://10.0.0.1:8000,0,1000 b=http://[fd00::1]:8443,2,1000", "synced",
             "upsert a draining", "remove b gone",
-            "failed worker 'b': expected a url like http://host:port, found 'ftp://10.0.0.1'; leave "
-            "out path, query and user",
+            ("failed worker 'b': expected a url like http://host:port, found 'ftp://10.0.0.1'; leave "
+             "out path, query and user"),
             "failed lost the watch"});
 }
 

@@ -25,6 +25,7 @@ struct Posted {
 // `fn` may end the host; what it throws is a slip.
 void call_guarded(const std::shared_ptr<Containment>& containment, Function function, void (*fn)(void*),
                   void* argument) noexcept {
+  // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): it keeps what fn may let go of
   const std::shared_ptr<Containment> kept = containment;
   kept->control_call(function, [&] {
     fn(argument);

@@ -404,7 +404,8 @@ TEST_CASE_FIXTURE(Fixture, "a snapshot lives until the tables made from it are r
   const auto node = make();
   auto snapshot = fleet.snapshot();
   const std::weak_ptr<const tg_snapshot> watched = snapshot;
-  auto set = node->build(std::move(snapshot));
+  auto set = node->build(snapshot);
+  snapshot.reset();
   CHECK_FALSE(watched.expired());
   set.reset();
   set = node->build(fleet.snapshot());

@@ -95,7 +95,7 @@ TEST_CASE(
   const PluginDir dir;
   dir.install("second");
   dir.install("pair_second", "pair");  // "pair" and "second": before second.so in the path's order
-  const auto looked_up = [&](std::vector<std::string> names) {
+  const auto looked_up = [&](const std::vector<std::string>& names) {
     Registry registry({.path = {dir.path()}});
     std::map<std::string, std::string> paths;
     for (const std::string& name : names) paths[name] = path_of(registry.find(TG_POLICY_INTERFACE, name));

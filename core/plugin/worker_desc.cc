@@ -30,7 +30,7 @@ bool printable(std::string_view text) {
 bool read_url(WorkerDesc& worker) {
   try {
     const Poco::URI uri(worker.url);
-    const std::string scheme = uri.getScheme();
+    const std::string& scheme = uri.getScheme();
     if ((scheme != "http" && scheme != "https") || uri.getHost().empty() || uri.getPort() == 0) return false;
     if (!uri.getUserInfo().empty() || !uri.getQuery().empty() || !uri.getFragment().empty()) return false;
     if (!uri.getPath().empty() && uri.getPath() != "/") return false;

@@ -29,7 +29,7 @@ class Run;
 struct IoContext {
   IoContext(http::EventLoop& l, const ViewHub& hub, http::UpstreamLimits limits, plugin::HostEnvironment& env,
             telemetry::GatewayMetrics& m)
-      : loop(l), view(hub), pool(l, limits), environment(env), metrics(m), selector(env), waiting(l, hub) {}
+      : loop(l), view(hub), pool(l, limits), environment(env), metrics(m), waiting(l, hub) {}
   ~IoContext();
 
   http::EventLoop& loop;

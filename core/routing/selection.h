@@ -13,7 +13,6 @@
 #include <span>
 #include <vector>
 
-#include "plugin/environment.h"
 #include "plugin/policy_node.h"
 #include "routing/view.h"
 
@@ -29,8 +28,6 @@ struct Choice {
 
 class Selector {
  public:
-  explicit Selector(plugin::HostEnvironment& environment) : environment_(environment) {}
-
   // `args` has everything but candidates, by_role, snapshot and request, which are filled in here.
   Choice choose(const View& view, const Target& target, tg_request& request, tg_pick_args& args,
                 std::span<const std::uint32_t> tried) noexcept;
@@ -54,7 +51,6 @@ class Selector {
               std::span<const std::uint32_t> tried) const noexcept;
   void hand_back(plugin::PolicyNode& node, tg_request& request, const tg_pick_args& args) noexcept;
 
-  plugin::HostEnvironment& environment_;
   Lists filtered_;
   tg_plan plan_{};
   std::array<tg_leg, TG_MAX_LEGS> legs_;

@@ -33,7 +33,7 @@ struct Fixture {
   plugin::Registry registry{{.path = {dir.path()}}, &environment};
   Component component = make_component();
   std::shared_ptr<fleet::SlotTable> slots = std::make_shared<fleet::SlotTable>();
-  Selector selector{environment};
+  Selector selector;
   Script own, reserve;
   std::vector<std::vector<std::uint32_t>> offers;  // candidates of each pick of the route's policy
   std::vector<fleet::WorkerPtr> workers;

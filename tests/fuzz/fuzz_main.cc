@@ -211,6 +211,7 @@ class Fuzzer {
     for (const auto b : program) std::fprintf(stderr, "%02x", b);
     under_test = &program;
     write_crash();
+    under_test = nullptr;
     return 1;
   }
 

@@ -156,7 +156,7 @@ void RequestReader::read(const std::string& all) {
   }
 }
 
-bool RequestReader::refuse(std::string text) {
+bool RequestReader::refuse(const std::string& text) {
   bad = true;
   why = text + " at byte " + std::to_string(at_);
   return false;

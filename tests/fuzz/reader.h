@@ -45,7 +45,7 @@ class RequestReader {
  private:
   bool read_head(const std::string& all);
   bool read_body(const std::string& all);
-  bool refuse(std::string text);
+  bool refuse(const std::string& text);
   bool strict_;
   std::size_t at_ = 0, left_ = 0;
   bool in_body_ = false, chunked_ = false;

@@ -142,7 +142,7 @@ int run(bool quick) {
   telemetry::MetricsRegistry metrics;
   control::Environment environment(loop, metrics);
   plugin::Registry registry({{}, TIDEGATE_PLUGINS, false}, &environment);
-  routing::Selector selector(environment);
+  routing::Selector selector;
   loop.run_once(0);  // this thread is the control thread
   telemetry::GatewayMetrics series(metrics, {"bench", "bench", "bench"});
   auto all = subjects(registry, environment, series, quick);
