@@ -1,7 +1,7 @@
 # clang-format and clang-tidy. Formatted by hand, and therefore left alone: the contract's headers (tables of functions with
 # their rules beside them) and C files. tests/abi/layout.h is generated.
 
-own_files() { git ls-files -- '*.cc' '*.h' '*.hpp' | grep -vE '^sdk/include/|^tests/abi/layout\.h$'; }
+own_files() { git ls-files -co --exclude-standard -- '*.cc' '*.h' '*.hpp' | grep -vE '^sdk/include/|^tests/abi/layout\.h$'; }
 
 format_tree() { own_files | xargs -r clang-format-14 -i; }
 

@@ -1,6 +1,7 @@
-// What: tells the service manager how the process is: ready, reloading, stopping, and alive at the pace that its
-//   watchdog asks for. The protocol is sd_notify(3)'s: datagrams of VARIABLE=VALUE lines to the socket that the
-//   environment names. Threads: one. Ownership: owns its socket.
+// What: tells the service manager how the process is: ready, reloading, stopping, and alive at the pace that
+// its
+//   watchdog asks for. The protocol is sd_notify(3)'s: datagrams of VARIABLE=VALUE lines to the socket that
+//   the environment names. Threads: one. Ownership: owns its socket.
 // Errors: none; without a service manager, or when it does not listen, nothing happens.
 #pragma once
 
