@@ -117,7 +117,9 @@ void Publisher::commit(Graph graph) {
   if (graph_) old_graphs_.push_back(graph_);
   graph_ = std::move(graph);
   nodes_.clear();
+  learns_ = false;
   for (const auto& route : graph_->routes) {
+    learns_ |= route.policy->learns() || route.fallback->learns();
     collect_nodes(route.policy);
     collect_nodes(route.fallback);
   }
@@ -213,7 +215,8 @@ bool Publisher::drain(const routing::RouteGraph& graph) {
 }
 
 void Publisher::on_learn() noexcept {
-  control_.arm(learn_, learn_ms);
+  // An idle gateway should let its machine sleep.
+  control_.arm(learn_, learns_ || !old_graphs_.empty() ? learn_ms : no_learn_ms);
   if (!graph_) return;
   bool rebuild = drain(*graph_);
   // Looked at before the last drain: whoever let go of it had its say by then.

@@ -65,6 +65,7 @@ class Publisher {
   static bool drain(const routing::RouteGraph& graph);
 
   static constexpr std::uint32_t coalesce_ms = 2, learn_ms = 20, report_ms = 1'000;
+  static constexpr std::uint32_t no_learn_ms = 100;  // where nobody learns
   struct NodeMetrics {
     std::shared_ptr<plugin::PolicyNode> node;
     std::shared_ptr<const telemetry::PluginCallMetrics> metrics;
@@ -83,6 +84,7 @@ class Publisher {
   std::shared_ptr<const Readiness> readiness_ = std::make_shared<Readiness>();
   http::Timer publish_{http::Timer::of<&Publisher::publish_now_quietly>, this};
   std::vector<NodeMetrics> nodes_;  // of the graph in force
+  bool learns_ = false;             // somebody in it
   // Requests that run on them still have something to teach, to states that newer instances have adopted.
   std::vector<std::shared_ptr<const routing::RouteGraph>> old_graphs_;
   http::Timer report_{http::Timer::of<&Publisher::on_report>, this};

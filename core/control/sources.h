@@ -59,7 +59,7 @@ class Sources {
   const telemetry::DiscoveryMetrics& metrics_of(const std::string& source);
   void on_tick() noexcept;
 
-  static constexpr std::uint32_t tick_ms = 100;
+  static constexpr std::uint32_t tick_ms = 250;
   http::EventLoop& control_;
   plugin::Registry& registry_;
   Environment& environment_;

@@ -273,6 +273,11 @@ void PolicyNode::release(void* table) noexcept {
   });
 }
 
+bool PolicyNode::learns() const noexcept {
+  return component_.policy.learn ||
+         std::any_of(children_.begin(), children_.end(), [](const auto& child) { return child->learns(); });
+}
+
 bool PolicyNode::drain_learn() {
   std::uint32_t rebuild = 0;
   learn_.drain([&](const tg_record* records, std::uint32_t count) {

@@ -76,7 +76,8 @@ class PolicyNode final : private ChildPolicies, public std::enable_shared_from_t
   std::string build_failure() const;
   // Hands what picks remembered to learn(). True: somebody asks for build() and a new publication.
   bool drain_learn();
-  std::string describe();  // a JSON object
+  bool learns() const noexcept;  // somebody in this tree does
+  std::string describe();        // a JSON object
 
   // args.request must be &request. After it nothing of children's picks is left open but what the plan took.
   // The plan's room for TG_MAX_LEGS legs is zeroed before its first use, and left alone between picks.

@@ -36,7 +36,7 @@ class Watchdog {
  public:
   struct Options {
     std::uint64_t slow_ns = 100'000'000, stalled_ns = 10'000'000'000;
-    std::uint32_t period_ms = 20;
+    std::uint32_t period_ms = 50;  // each look wakes a sleeping machine
     ThreadTimes (*times)(std::int32_t kernel_id) noexcept = thread_times;
   };
   Watchdog(HostEnvironment&, Options);
